@@ -1,0 +1,170 @@
+// SPDX-FileCopyrightText: The ltxmem authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <span>
+#include <utility>
+
+#include "ltxmem/backend/concepts.hpp"
+#include "ltxmem/backend/dry_run/record.hpp"
+
+namespace ltxmem {
+
+/// Runs a program without doing it: takes the same scratch from the arenas as the target would, records what each
+/// operation costs, and touches no element. Together with virtual arenas it allocates nothing that grows with the data.
+///
+/// Target is what a real backend says of its needs (its target()): scratch bytes per operation, by formula. The peak of
+/// the arenas after a dry run is the peak of the real run, to the byte.
+///
+/// Costs count multiply and add as two flops; bytes are those of operands and results, each once.
+template <class Target>
+class DryRunBackend {
+ public:
+  struct Event {};
+
+  explicit DryRunBackend(Target target = {}) : target_(std::move(target)) {}
+
+  const Record& record() const noexcept { return record_; }
+  StreamRef stream() const noexcept { return {}; }
+
+  template <Element T, class Out>
+  void linear(std::span<const LinearTerm<T>> terms, const LinearEpilogue<Out>& epilogue, TensorView<Out, 2> y,
+              Arena& arena) {
+    const auto scope = arena.scope();
+    std::size_t workspace = 0;
+    std::int64_t flops = 0;
+    std::int64_t bytes = bytes_of(y) + bytes_of(epilogue.residual) + bytes_of(epilogue.addend);
+    for (const LinearTerm<T>& term : terms) {
+      workspace = std::max(workspace, linear_workspace_bytes<T>(y.extent(0), term.weight));
+      flops += 2 * y.extent(0) * term.weight.rows * term.weight.columns;
+      bytes += bytes_of(term.x) + bytes_of(term.weight);
+    }
+    arena.take_bytes("linear workspace", workspace);
+    record_.add("linear", WorkQueue::compute, flops, bytes);
+  }
+  template <Element T>
+  std::size_t linear_workspace_bytes(std::int64_t tokens, const WeightMatrix& weight) const {
+    return target_.template linear_workspace_bytes<T>(tokens, weight);
+  }
+
+  template <Element T>
+  void norm(TensorView<const T, 2> x, const NormArguments<T>& arguments, TensorView<T, 2> y) {
+    record_.add("norm", WorkQueue::compute, 8 * x.size(), bytes_of(x) + bytes_of(y) + bytes_of(arguments.residual));
+  }
+  template <Element T>
+  void head_norm(TensorView<T, 2> x, const HeadNormArguments&) {
+    record_.add("head norm", WorkQueue::compute, 8 * x.size(), 2 * bytes_of(x));
+  }
+
+  void attention_reset(SoftmaxStateView state) {
+    record_.add("attention reset", WorkQueue::compute, 0, bytes_of(state));
+  }
+  template <Element T>
+  void attention_append(const AttentionTile<T>& tile, SoftmaxStateView state, Arena& arena) {
+    const auto scope = arena.scope();
+    arena.take_bytes("attention workspace", attention_workspace_bytes(tile));
+    record_.add("attention", WorkQueue::compute, 4 * visible_pairs(tile) * tile.q.extent(1),
+                bytes_of(tile.q) + bytes_of(tile.k) + bytes_of(tile.v) + bytes_of(tile.mask) + 2 * bytes_of(state));
+  }
+  void attention_merge(SoftmaxStateView from, SoftmaxStateView into) {
+    record_.add("attention merge", WorkQueue::compute, 4 * from.accumulator.size(),
+                bytes_of(from) + 2 * bytes_of(into));
+  }
+  template <Element T>
+  void attention_finalize(SoftmaxStateView state, TensorView<const float, 2> gate, TensorView<T, 2> out,
+                          TensorView<float, 2> natural_lse) {
+    record_.add("attention finalize", WorkQueue::compute, 2 * out.size(),
+                bytes_of(state) + bytes_of(gate) + bytes_of(out) + bytes_of(natural_lse));
+  }
+  template <Element T>
+  std::size_t attention_workspace_bytes(const AttentionTile<T>& tile) const {
+    return target_.attention_workspace_bytes(tile);
+  }
+
+  template <Element T>
+  void convolve(TensorView<const T, 4> x, const ConvolutionArguments<T>& arguments, TensorView<T, 4> y, Arena& arena) {
+    const auto scope = arena.scope();
+    arena.take_bytes("convolution workspace", convolution_workspace_bytes<T>(arguments.weight, arguments.geometry));
+    record_.add("convolution", WorkQueue::compute, 2 * y.size() * arguments.weight.columns,
+                bytes_of(x) + bytes_of(y) + bytes_of(arguments.residual) + bytes_of(arguments.weight));
+  }
+  template <Element T>
+  void convolve_transposed(TensorView<const T, 2> x, const TransposedConvolutionArguments& arguments,
+                           TensorView<T, 2> y, Arena& arena) {
+    const auto scope = arena.scope();
+    arena.take_bytes("convolution workspace", transposed_workspace_bytes<T>(arguments));
+    record_.add("transposed convolution", WorkQueue::compute,
+                2 * x.extent(0) * arguments.weight.rows * arguments.weight.columns,
+                bytes_of(x) + bytes_of(y) + bytes_of(arguments.weight));
+  }
+  template <Element T>
+  std::size_t convolution_workspace_bytes(const WeightMatrix& weight, const ConvolutionGeometry& geometry) const {
+    return target_.template convolution_workspace_bytes<T>(weight, geometry);
+  }
+  template <Element T>
+  std::size_t transposed_workspace_bytes(const TransposedConvolutionArguments& arguments) const {
+    return target_.template transposed_workspace_bytes<T>(arguments);
+  }
+
+  template <class Fn>
+  void for_each(const OperationCost& cost, std::int64_t, Fn&&) {
+    record_.add(cost.name, WorkQueue::compute, cost.flops, cost.bytes);
+  }
+
+  template <class From, class To>
+  void copy(TensorView<const From, 2> from, TensorView<To, 2> to) {
+    expects_equal_extents(from.extents(), to.extents());
+    record_.add("copy", WorkQueue::compute, 0, bytes_of(from) + bytes_of(to));
+  }
+  template <class T>
+  Event copy_async(CopyQueue queue, TensorView<const T, 2> from, TensorView<T, 2> to) {
+    expects_equal_extents(from.extents(), to.extents());
+    record_.add("transfer", queue == CopyQueue::in ? WorkQueue::copy_in : WorkQueue::copy_out, 0, bytes_of(from));
+    return {};
+  }
+  void wait(Event) noexcept {}
+
+  void enter_step(const char* name, std::int64_t index) { record_.enter_step(name, index); }
+  void leave_step() noexcept { record_.leave_step(); }
+  bool collapses_loops() const noexcept { return true; }
+  void begin_repeated(std::int64_t times) { record_.begin_repeated(times); }
+  void end_repeated() noexcept { record_.end_repeated(); }
+
+ private:
+  template <class T, std::size_t Rank>
+  static std::int64_t bytes_of(TensorView<T, Rank> view) {
+    return view.size() * static_cast<std::int64_t>(sizeof(T));
+  }
+  static std::int64_t bytes_of(const WeightMatrix& weight) {
+    return weight.rows * weight.columns * static_cast<std::int64_t>(dtype_bytes(weight.dtype));
+  }
+  static std::int64_t bytes_of(const SoftmaxStateView& state) {
+    return bytes_of(state.accumulator) + bytes_of(state.maximum) + bytes_of(state.sum);
+  }
+
+  static void expects_equal_extents(const Extents<2>& from, const Extents<2>& to) {
+    expects(from == to, "copy: from ", from[0], " x ", from[1], " to ", to[0], " x ", to[1]);
+  }
+
+  /// Pairs of a query and a key it may see.
+  template <Element T>
+  static std::int64_t visible_pairs(const AttentionTile<T>& tile) {
+    const std::int64_t queries = tile.q.extent(0);
+    const std::int64_t keys = tile.k.extent(0);
+    if (!tile.causal) return queries * keys;
+    std::int64_t pairs = 0;
+    for (std::int64_t query = tile.query_begin; query < tile.query_begin + queries; ++query) {
+      const std::int64_t first = tile.window > 0 ? std::max(tile.key_begin, query - tile.window + 1) : tile.key_begin;
+      const std::int64_t last = std::min(tile.key_begin + keys, query + 1);
+      pairs += std::max<std::int64_t>(0, last - first);
+    }
+    return pairs;
+  }
+
+  Target target_;
+  Record record_;
+};
+
+}  // namespace ltxmem
