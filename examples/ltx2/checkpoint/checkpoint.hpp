@@ -1,0 +1,132 @@
+// SPDX-FileCopyrightText: The ltxmem authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "checkpoint/linear_weights.hpp"
+#include "checkpoint/lora_file.hpp"
+#include "checkpoint/tensor_source.hpp"
+#include "config/model_config.hpp"
+#include "ltxmem/core/dtype.hpp"
+#include "ltxmem/core/resource.hpp"
+#include "ltxmem/core/weight_view.hpp"
+
+namespace ltx2 {
+
+struct Description;
+class WeightScope;
+
+/// A model file: its configuration and its weights, used in place.
+///
+/// A checkpoint is one safetensors file with the metadata entry `config`; the latent upsampler likewise; Gemma is a
+/// folder with config.json and one or more *.safetensors files, or one such file alone (then the 12B configuration is
+/// assumed unless a config.json lies beside it). Built from a Description instead, it offers the same names and shapes
+/// with data pointers that must never be dereferenced, for dry runs.
+///
+/// Memory   address space; copies of misaligned tensors from the resource, made once by the constructor
+/// Throws   IoError: a damaged file, a configuration that is missing or not supported (LTX-2.5 by name); a tensor that
+///          is missing or has another shape or type than asked for, naming file, tensor, found and expected
+///
+/// Neither copied nor moved: scopes and model code point into it. Reading is safe from several threads.
+class Checkpoint {
+ public:
+  Checkpoint(const std::filesystem::path& path, ltxmem::ResourceRef resource);
+
+  /// Without weights: the names and shapes that follow from a description, in its dtype (fp8 where it says so).
+  explicit Checkpoint(const Description& description);
+
+  Checkpoint(const Checkpoint&) = delete;
+  Checkpoint& operator=(const Checkpoint&) = delete;
+
+  const ModelConfig& config() const noexcept { return config_; }
+  const TensorSource& tensors() const noexcept { return tensors_; }
+
+  bool has(std::string_view name) const { return tensors_.find(name) != nullptr; }
+
+  /// A tensor of exactly this two-dimensional shape, with the scale found beside fp8 weights (`<name>_scale`).
+  ltxmem::WeightMatrix matrix(std::string_view name, std::int64_t rows, std::int64_t columns) const;
+
+  /// A tensor of exactly this one-dimensional shape.
+  ltxmem::WeightVector vector(std::string_view name, std::int64_t size) const;
+
+  /// A tensor of exactly this shape, any rank, as a matrix [first extent, product of the others].
+  ltxmem::WeightMatrix tensor(std::string_view name, const std::vector<std::int64_t>& shape) const;
+
+  /// `<module>.weight` [outputs, inputs], `<module>.bias` [outputs] if there is one, and the LoRAs of the module.
+  LinearWeights linear(std::string_view module, std::int64_t outputs, std::int64_t inputs) const;
+
+  /// `<module>.weight` [outputs, inputs, kernel...] and `<module>.bias` [outputs] if there is one.
+  LinearWeights convolution(std::string_view module, std::int64_t outputs, std::int64_t inputs,
+                            const std::vector<std::int64_t>& kernel) const;
+
+  /// Accessor for the names below a prefix, which ends with a dot: prefixed("model.diffusion_model.").
+  WeightScope prefixed(std::string prefix) const;
+
+  /// Where the decoder layers of Gemma begin; one of three prefixes in use ("language_model.model." and others).
+  WeightScope gemma() const;
+
+  /// Adds strength times this LoRA to every linear() taken from now on. IoError when a module that it targets is
+  /// missing here or has another shape.
+  void add_lora(std::shared_ptr<const LoraFile> lora, float strength);
+
+  /// Forgets all LoRAs; LinearWeights taken before keep theirs.
+  void clear_loras() noexcept { loras_.clear(); }
+
+ private:
+  struct ActiveLora {
+    std::shared_ptr<const LoraFile> file;
+    float strength;
+  };
+
+  [[noreturn]] void fail(std::string_view tensor, std::string_view reason) const;
+  const StoredTensor& checked(std::string_view name, const std::vector<std::int64_t>& shape) const;
+
+  TensorSource tensors_;
+  ModelConfig config_;
+  std::vector<ActiveLora> loras_;
+};
+
+/// The part of a checkpoint whose names start with a prefix. Borrows the checkpoint; cheap to copy.
+class WeightScope {
+ public:
+  WeightScope(const Checkpoint& checkpoint, std::string prefix)
+      : checkpoint_(&checkpoint), prefix_(std::move(prefix)) {}
+
+  const std::string& prefix() const noexcept { return prefix_; }
+  const Checkpoint& checkpoint() const noexcept { return *checkpoint_; }
+
+  bool has(std::string_view name) const { return checkpoint_->has(full(name)); }
+  ltxmem::WeightMatrix matrix(std::string_view name, std::int64_t rows, std::int64_t columns) const {
+    return checkpoint_->matrix(full(name), rows, columns);
+  }
+  ltxmem::WeightVector vector(std::string_view name, std::int64_t size) const {
+    return checkpoint_->vector(full(name), size);
+  }
+  ltxmem::WeightMatrix tensor(std::string_view name, const std::vector<std::int64_t>& shape) const {
+    return checkpoint_->tensor(full(name), shape);
+  }
+  LinearWeights linear(std::string_view module, std::int64_t outputs, std::int64_t inputs) const {
+    return checkpoint_->linear(full(module), outputs, inputs);
+  }
+  LinearWeights convolution(std::string_view module, std::int64_t outputs, std::int64_t inputs,
+                            const std::vector<std::int64_t>& kernel) const {
+    return checkpoint_->convolution(full(module), outputs, inputs, kernel);
+  }
+
+  /// A scope inside this one; the name without the dot at its end.
+  WeightScope scope(std::string_view name) const { return {*checkpoint_, full(name) + "."}; }
+
+ private:
+  std::string full(std::string_view name) const { return prefix_ + std::string(name); }
+
+  const Checkpoint* checkpoint_;
+  std::string prefix_;
+};
+
+}  // namespace ltx2
