@@ -1,0 +1,64 @@
+// SPDX-FileCopyrightText: The ltxmem authors
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/execution_options.hpp"
+
+#include <thread>
+
+#include "ltxmem/backend/operations.hpp"
+
+namespace ltx2 {
+
+void ExecutionOptions::add_to(CLI::App& app) {
+  constexpr std::int64_t most_tokens = std::int64_t{1} << 40;
+  const std::string group = "Execution";
+  app.add_option("--device", device, "Where to compute; this build knows cpu")
+      ->check(CLI::IsMember({"cpu"}))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--dtype", dtype, "Type of activations: f32 or bf16")
+      ->check(CLI::IsMember({"f32", "bf16"}))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--threads", threads, "Threads; 0 takes every core. Does not change the result")
+      ->check(CLI::Range(0, 4096))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--ffn-chunk", ffn_chunk,
+                 "Tokens per feed-forward chunk, rounded up to a multiple of 256. Less memory, same bits")
+      ->check(CLI::Range(std::int64_t{1}, most_tokens))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--query-tile", query_tile,
+                 "Tokens per tile of attention queries, rounded up to a multiple of 256. Less memory, same bits")
+      ->check(CLI::Range(std::int64_t{1}, most_tokens))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--key-tile", key_tile,
+                 "Tokens per tile of keys and values, rounded up to a multiple of 256. Same bits")
+      ->check(CLI::Range(std::int64_t{1}, most_tokens))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--verbose", verbose, "0: errors only, 1: progress and a summary, 2: memory and time of every stage")
+      ->check(CLI::Range(0, 2))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--progress", progress, "auto (a bar on a terminal), bar, json (one object a line, on stderr) or none")
+      ->check(CLI::IsMember({"auto", "bar", "json", "none"}))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--report", report, "Write settings, memory peaks, times and operations of the run to this JSON file")
+      ->group(group);
+}
+
+Settings ExecutionOptions::settings() const {
+  Settings settings;
+  settings.dtype = dtype == "f32" ? ltxmem::DType::f32 : ltxmem::DType::bf16;
+  settings.threads = threads > 0 ? threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  settings.ffn_chunk = ltxmem::round_up(ffn_chunk, ltxmem::row_quantum);
+  settings.query_tile = ltxmem::round_up(query_tile, ltxmem::row_quantum);
+  settings.key_tile = ltxmem::round_up(key_tile, ltxmem::key_quantum);
+  settings.verbose = verbose;
+  return settings;
+}
+
+}  // namespace ltx2

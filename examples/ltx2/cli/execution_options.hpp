@@ -1,0 +1,32 @@
+// SPDX-FileCopyrightText: The ltxmem authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+
+#include "runtime/settings.hpp"
+
+namespace ltx2 {
+
+/// The options that every running subcommand shares: how to execute, not what.
+struct ExecutionOptions {
+  std::string device = "cpu";
+  std::string dtype;
+  int threads = 0;  ///< 0: all cores
+  std::int64_t ffn_chunk = Settings{}.ffn_chunk;
+  std::int64_t query_tile = Settings{}.query_tile;
+  std::int64_t key_tile = Settings{}.key_tile;
+  int verbose = Settings{}.verbose;
+  std::string report;
+  std::string progress = "auto";
+
+  explicit ExecutionOptions(std::string default_dtype) : dtype(std::move(default_dtype)) {}
+
+  void add_to(CLI::App& app);
+
+  /// The settings with effective values: tiles rounded up to whole quanta, threads counted.
+  Settings settings() const;
+};
+
+}  // namespace ltx2
