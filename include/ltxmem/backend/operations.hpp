@@ -35,8 +35,8 @@ enum class Activation : std::uint8_t {
 ///
 /// Modulation takes few distinct values (one per distinct timestep), so it is stored once per value.
 struct TokenRows {
-  TensorView<const float, 2> rows;          ///< [distinct, D]
-  TensorView<const std::int32_t, 1> index;  ///< [N] or empty
+  TensorView<const float, 2> rows{};          ///< [distinct, D]
+  TensorView<const std::int32_t, 1> index{};  ///< [N] or empty
 
   bool empty() const noexcept { return rows.empty(); }
   TokenRows tokens(std::int64_t begin, std::int64_t count) const {
@@ -49,8 +49,8 @@ struct TokenRows {
 /// One summand x W^T of a linear operation: x [N, in], W [out, in].
 template <Element T>
 struct LinearTerm {
-  TensorView<const T, 2> x;
-  WeightMatrix weight;
+  TensorView<const T, 2> x{};
+  WeightMatrix weight{};
   float strength = 1.0F;
 };
 
@@ -58,11 +58,11 @@ struct LinearTerm {
 /// addend and residual may be the same memory as y; nothing else may overlap y.
 template <class Out>
 struct LinearEpilogue {
-  WeightVector bias;  ///< [out]
+  WeightVector bias{};  ///< [out]
   Activation activation = Activation::none;
-  TensorView<const float, 2> addend;  ///< [N, out]: a partial sum from an earlier slice of the inputs
-  TensorView<const Out, 2> residual;  ///< [N, out]
-  TokenRows gate;                     ///< rows [., out]
+  TensorView<const float, 2> addend{};  ///< [N, out]: a partial sum from an earlier slice of the inputs
+  TensorView<const Out, 2> residual{};  ///< [N, out]
+  TokenRows gate{};                     ///< rows [., out]
 
   LinearEpilogue tokens(std::int64_t begin, std::int64_t count) const {
     LinearEpilogue part = *this;
@@ -87,12 +87,12 @@ template <Element T>
 struct NormArguments {
   NormKind kind = NormKind::rms;
   float eps = 1e-6F;
-  WeightVector weight;         ///< [D]; absent: factor 1
+  WeightVector weight{};       ///< [D]; absent: factor 1
   float weight_offset = 0.0F;  ///< 1 for norms whose stored weight is the deviation from one
-  TokenRows scale;             ///< rows [., D]
-  TokenRows shift;             ///< rows [., D]
+  TokenRows scale{};           ///< rows [., D]
+  TokenRows shift{};           ///< rows [., D]
   Activation activation = Activation::none;
-  TensorView<const T, 2> residual;
+  TensorView<const T, 2> residual{};
 };
 
 // ------------------------------------------------------------------------------------------- query/key norm and rope
@@ -109,9 +109,9 @@ enum class RotaryLayout : std::uint8_t {
 /// pair turns by table[coordinate[n][axis]][i / axes]. Slots count through all heads (s = head * head_dim / 2 + r), or
 /// anew in every head when per_head is set.
 struct RotaryTable {
-  TensorView<const float, 2> cosine;             ///< [coordinates of all axes, frequencies]
-  TensorView<const float, 2> sine;               ///< the same shape
-  TensorView<const std::int32_t, 2> coordinate;  ///< [N, axes]: row of the tables for each token and axis
+  TensorView<const float, 2> cosine{};             ///< [coordinates of all axes, frequencies]
+  TensorView<const float, 2> sine{};               ///< the same shape
+  TensorView<const std::int32_t, 2> coordinate{};  ///< [N, axes]: row of the tables for each token and axis
   std::int64_t identity_slots = 0;
   RotaryLayout layout = RotaryLayout::split;
   bool per_head = false;
@@ -131,18 +131,18 @@ struct HeadNormArguments {
   bool per_head =
       false;  ///< mean over one head (weight [head_dim]) instead of the whole row (weight [heads * head_dim])
   float eps = 1e-6F;
-  WeightVector weight;
+  WeightVector weight{};
   float weight_offset = 0.0F;
-  RotaryTable rotary;  ///< may be empty
+  RotaryTable rotary{};  ///< may be empty
 };
 
 // ------------------------------------------------------------------------------------------------------- attention
 
 /// Softmax accumulator of N query rows and H heads, carried in fp32 from one tile of keys to the next.
 struct SoftmaxStateView {
-  TensorView<float, 2> accumulator;  ///< [N, H * head_dim] sum of e^(logit - maximum) v, not normalised
-  TensorView<float, 2> maximum;      ///< [N, H] of the logits in base 2: scale * log2(e) * q.k + mask
-  TensorView<float, 2> sum;          ///< [N, H] sum of 2^(logit - maximum)
+  TensorView<float, 2> accumulator{};  ///< [N, H * head_dim] sum of e^(logit - maximum) v, not normalised
+  TensorView<float, 2> maximum{};      ///< [N, H] of the logits in base 2: scale * log2(e) * q.k + mask
+  TensorView<float, 2> sum{};          ///< [N, H] sum of 2^(logit - maximum)
 
   SoftmaxStateView rows(std::int64_t begin, std::int64_t count) const {
     return {accumulator.rows(begin, count), maximum.rows(begin, count), sum.rows(begin, count)};
@@ -153,17 +153,17 @@ struct SoftmaxStateView {
 /// row m of k and v the key at position key_begin + m. Query head h reads key head h / (heads / kv_heads).
 template <Element T>
 struct AttentionTile {
-  TensorView<const T, 2> q;  ///< [N, heads * head_dim]
-  TensorView<const T, 2> k;  ///< [M, kv_heads * head_dim]
-  TensorView<const T, 2> v;  ///< [M, kv_heads * head_dim]
+  TensorView<const T, 2> q{};  ///< [N, heads * head_dim]
+  TensorView<const T, 2> k{};  ///< [M, kv_heads * head_dim]
+  TensorView<const T, 2> v{};  ///< [M, kv_heads * head_dim]
   std::int64_t heads = 1;
   std::int64_t kv_heads = 1;
   float scale = 1.0F;  ///< of the logits, natural base
   std::int64_t query_begin = 0;
-  std::int64_t key_begin = 0;       ///< a multiple of key_quantum
-  bool causal = false;              ///< key visible iff its position <= the query's
-  std::int64_t window = 0;          ///< > 0 with causal: key visible iff query - key < window
-  TensorView<const float, 2> mask;  ///< [N, M] added to the scaled logits (natural base); -infinity hides
+  std::int64_t key_begin = 0;         ///< a multiple of key_quantum
+  bool causal = false;                ///< key visible iff its position <= the query's
+  std::int64_t window = 0;            ///< > 0 with causal: key visible iff query - key < window
+  TensorView<const float, 2> mask{};  ///< [N, M] added to the scaled logits (natural base); -infinity hides
 
   std::int64_t head_dim() const noexcept { return q.extent(1) / heads; }
 };
@@ -201,17 +201,17 @@ struct ConvolutionGeometry {
 /// [out, in, kt, kh, kw] tensor. residual may be y; x may not overlap y.
 template <Element T>
 struct ConvolutionArguments {
-  WeightMatrix weight;
-  WeightVector bias;
-  ConvolutionGeometry geometry;
-  TensorView<const T, 4> residual;
+  WeightMatrix weight{};
+  WeightVector bias{};
+  ConvolutionGeometry geometry{};
+  TensorView<const T, 4> residual{};
 };
 
 /// One-dimensional transposed convolution of x [N, in] to y [(N - 1) stride + kernel - 2 padding, out]; the weight is
 /// [in, out * kernel] with the kernel fastest: the layout of a stored [in, out, k] tensor.
 struct TransposedConvolutionArguments {
-  WeightMatrix weight;
-  WeightVector bias;
+  WeightMatrix weight{};
+  WeightVector bias{};
   std::int64_t kernel = 1;
   std::int64_t stride = 1;
   std::int64_t padding = 0;

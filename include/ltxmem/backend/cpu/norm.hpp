@@ -2,15 +2,265 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+#include "ltxmem/backend/cpu/elementwise.hpp"
 #include "ltxmem/backend/cpu/thread_pool.hpp"
 #include "ltxmem/backend/operations.hpp"
+#include "ltxmem/math/rope.hpp"
+
+/// Row norms on the processor: bound by memory, one pass for the statistics and one to write.
+///
+/// Memory    buffers on the threads' stacks only
+/// Numerics  statistics in fp32, in an order that depends on the row's length alone (row_sum); one rounding to T
 
 namespace ltxmem::cpu {
 
-template <Element T>
-void norm(ThreadPool& pool, TensorView<const T, 2> x, const NormArguments<T>& arguments, TensorView<T, 2> y);
+namespace detail {
+
+inline constexpr std::int64_t most_rows = 256;
+
+/// Rows that one work item takes: enough elements to be worth handing out, few enough to stay in the second-level
+/// cache between the statistics and the writing. Rows are independent, so this changes no bit.
+inline std::int64_t norm_rows_per_item(std::int64_t channels) {
+  constexpr std::int64_t elements = 32768;
+  return std::clamp<std::int64_t>(elements / std::max<std::int64_t>(channels, 1), 1, most_rows);
+}
+
+struct RowStatistics {
+  float mean = 0.0F;
+  float factor = 1.0F;
+};
+
+template <class T>
+RowStatistics row_statistics(NormKind kind, const T* row, std::int64_t count, float eps) {
+  const auto n = static_cast<float>(count);
+  switch (kind) {
+    case NormKind::none: break;
+    case NormKind::rms: {
+      const float mean_square = row_sum(row, count, [](float x) { return x * x; }) / n;
+      return {0.0F, 1.0F / std::sqrt(mean_square + eps)};
+    }
+    case NormKind::layer: {
+      const float mean = row_sum(row, count, [](float x) { return x; }) / n;
+      const float variance = row_sum(row, count, [mean](float x) { return (x - mean) * (x - mean); }) / n;
+      return {mean, 1.0F / std::sqrt(variance + eps)};
+    }
+  }
+  return {};
+}
+
+inline void check_token_rows(const char* operation, const char* what, const TokenRows& rows, std::int64_t tokens,
+                             std::int64_t channels) {
+  if (rows.empty()) return;
+  expects(rows.rows.extent(1) == channels, operation, ": ", what, " has ", rows.rows.extent(1),
+          " columns, the rows have ", channels);
+  expects(channels == 1 || rows.rows.stride(1) == 1, operation, ": columns of ", what, " are not contiguous");
+  expects(rows.index.empty() || rows.index.extent(0) == tokens, operation, ": index of ", what, " has ",
+          rows.index.extent(0), " entries for ", tokens, " tokens");
+}
+
+/// The row that a token uses.
+inline const float* token_row(const TokenRows& rows, std::int64_t token) {
+  const std::int64_t row = rows.index.empty() ? 0 : rows.index(token);
+  return rows.rows.data() + row * rows.rows.stride(0);
+}
 
 template <Element T>
-void head_norm(ThreadPool& pool, TensorView<T, 2> x, const HeadNormArguments& arguments);
+void check_norm(TensorView<const T, 2> x, const NormArguments<T>& arguments, TensorView<T, 2> y) {
+  const std::int64_t tokens = x.extent(0);
+  const std::int64_t channels = x.extent(1);
+  expects(y.extents() == x.extents(), "norm: x ", tokens, " x ", channels, ", y ", y.extent(0), " x ", y.extent(1));
+  expects(channels <= 1 || (x.stride(1) == 1 && y.stride(1) == 1), "norm: columns are not contiguous");
+  expects(arguments.weight.empty() || arguments.weight.size == channels, "norm: weight of ", arguments.weight.size,
+          " elements for rows of ", channels);
+  check_token_rows("norm", "scale", arguments.scale, tokens, channels);
+  check_token_rows("norm", "shift", arguments.shift, tokens, channels);
+  const TensorView<const T, 2>& residual = arguments.residual;
+  expects(residual.empty() || residual.extents() == x.extents(), "norm: x ", tokens, " x ", channels, ", residual ",
+          residual.extent(0), " x ", residual.extent(1));
+  expects(residual.empty() || channels <= 1 || residual.stride(1) == 1, "norm: residual columns are not contiguous");
+}
+
+}  // namespace detail
+
+/// y = residual + activation((weight_offset + weight) * norm(x) * (1 + scale) + shift), per row; see NormArguments.
+///
+/// Shapes    x, y, residual [N, D]; y may be x or residual
+/// Throws    ShapeError, Cancelled
+template <Element T>
+void norm(ThreadPool& pool, TensorView<const T, 2> x, const NormArguments<T>& arguments, TensorView<T, 2> y) {
+  detail::check_norm(x, arguments, y);
+  if (x.empty()) return;
+  const std::int64_t channels = x.extent(1);
+  const std::int64_t item_rows = detail::norm_rows_per_item(channels);
+
+  auto work = [&](std::int64_t item, int) {
+    const std::int64_t first = item * item_rows;
+    const std::int64_t count = std::min(item_rows, x.extent(0) - first);
+    detail::RowStatistics statistics[detail::most_rows];
+    for (std::int64_t i = 0; i < count; ++i) {
+      statistics[i] =
+          detail::row_statistics(arguments.kind, x.data() + (first + i) * x.stride(0), channels, arguments.eps);
+    }
+    float weight[run_length];
+    float values[run_length];
+    for (std::int64_t begin = 0; begin < channels; begin += run_length) {
+      const std::int64_t run = std::min(run_length, channels - begin);
+      if (!arguments.weight.empty()) {
+        widen(arguments.weight, begin, run, weight);
+        for (std::int64_t c = 0; c < run; ++c) weight[c] += arguments.weight_offset;
+      }
+      for (std::int64_t i = 0; i < count; ++i) {
+        const std::int64_t token = first + i;
+        const auto [mean, factor] = statistics[i];
+        widen(x.data() + token * x.stride(0) + begin, run, values);
+        for (std::int64_t c = 0; c < run; ++c) values[c] = (values[c] - mean) * factor;
+        if (!arguments.weight.empty()) {
+          for (std::int64_t c = 0; c < run; ++c) values[c] *= weight[c];
+        }
+        if (!arguments.scale.empty()) {
+          const float* scale = detail::token_row(arguments.scale, token) + begin;
+          for (std::int64_t c = 0; c < run; ++c) values[c] *= 1.0F + scale[c];
+        }
+        if (!arguments.shift.empty()) {
+          const float* shift = detail::token_row(arguments.shift, token) + begin;
+          for (std::int64_t c = 0; c < run; ++c) values[c] += shift[c];
+        }
+        activate(arguments.activation, values, run);
+        if (!arguments.residual.empty()) {
+          const T* residual = arguments.residual.data() + token * arguments.residual.stride(0) + begin;
+          for (std::int64_t c = 0; c < run; ++c) values[c] += static_cast<float>(residual[c]);
+        }
+        narrow(values, run, y.data() + token * y.stride(0) + begin);
+      }
+    }
+  };
+  pool.parallel_for(ceil_div(x.extent(0), item_rows), work);
+}
+
+namespace detail {
+
+template <Element T>
+void check_head_norm(TensorView<T, 2> x, const HeadNormArguments& arguments) {
+  const std::int64_t width = x.extent(1);
+  expects(arguments.heads >= 1 && width % arguments.heads == 0, "head norm: rows of ", width, " for ", arguments.heads,
+          " heads");
+  const std::int64_t head_dim = width / arguments.heads;
+  expects(width <= 1 || x.stride(1) == 1, "head norm: columns are not contiguous");
+  expects(arguments.kind != NormKind::layer, "head norm: kind is layer, expected rms or none");
+  const std::int64_t weights = arguments.per_head ? head_dim : width;
+  expects(arguments.weight.empty() || arguments.weight.size == weights, "head norm: weight of ", arguments.weight.size,
+          " elements, expected ", weights);
+  const RotaryTable& rotary = arguments.rotary;
+  if (rotary.empty()) return;
+  expects(head_dim % 2 == 0, "head norm: rotary embedding of heads of odd width ", head_dim);
+  expects(rotary.sine.extents() == rotary.cosine.extents(), "head norm: cosine table ", rotary.cosine.extent(0), " x ",
+          rotary.cosine.extent(1), ", sine table ", rotary.sine.extent(0), " x ", rotary.sine.extent(1));
+  expects(rotary.cosine.extent(1) <= 1 || (rotary.cosine.stride(1) == 1 && rotary.sine.stride(1) == 1),
+          "head norm: columns of the rotary tables are not contiguous");
+  const std::int64_t axes = rotary.coordinate.extent(1);
+  expects(rotary.coordinate.extent(0) == x.extent(0) && axes >= 1, "head norm: coordinates of ",
+          rotary.coordinate.extent(0), " tokens and ", axes, " axes for ", x.extent(0), " tokens");
+  const std::int64_t turning = (rotary.per_head ? head_dim : width) / 2 - rotary.identity_slots;
+  expects(rotary.identity_slots >= 0 && turning <= rotary.cosine.extent(1) * axes, "head norm: ", turning,
+          " turning slots, the tables have ", rotary.cosine.extent(1), " frequencies for each of ", axes, " axes");
+}
+
+/// Cosines and sines of slots [begin, begin + count) of one token.
+inline void slot_angles(const RotaryTable& rotary, std::int64_t token, std::int64_t begin, std::int64_t count,
+                        float* cosine, float* sine) {
+  const std::int64_t still = std::clamp<std::int64_t>(rotary.identity_slots - begin, 0, count);
+  std::fill(cosine, cosine + still, 1.0F);
+  std::fill(sine, sine + still, 0.0F);
+  const std::int64_t axes = rotary.coordinate.extent(1);
+  for (std::int64_t first = still; first < std::min(count, still + axes); ++first) {
+    const std::int64_t index = begin + first - rotary.identity_slots;
+    const std::int64_t row = rotary.coordinate(token, index % axes);
+    const float* cosines = rotary.cosine.data() + row * rotary.cosine.stride(0) + index / axes;
+    const float* sines = rotary.sine.data() + row * rotary.sine.stride(0) + index / axes;
+    for (std::int64_t slot = first; slot < count; slot += axes) {
+      cosine[slot] = *cosines++;
+      sine[slot] = *sines++;
+    }
+  }
+}
+
+}  // namespace detail
+
+/// x <- rotate(norm(x) * (weight_offset + weight)), in place; see HeadNormArguments.
+///
+/// Shapes    x [N, heads * head_dim]
+/// Throws    ShapeError, Cancelled
+template <Element T>
+void head_norm(ThreadPool& pool, TensorView<T, 2> x, const HeadNormArguments& arguments) {
+  detail::check_head_norm(x, arguments);
+  if (x.empty()) return;
+  const std::int64_t width = x.extent(1);
+  const std::int64_t head_dim = width / arguments.heads;
+  const RotaryTable& rotary = arguments.rotary;
+  const std::int64_t item_rows = detail::norm_rows_per_item(width);
+
+  // Slot r of a head is the pair of elements r * step and r * step + partner, as in RotaryLayout.
+  const bool split = rotary.layout == RotaryLayout::split;
+  const std::int64_t step = split ? 1 : 2;
+  const std::int64_t partner = split ? head_dim / 2 : 1;
+
+  // Elements first, first + stride, ... of a head: normalised, weighted, in fp32.
+  const auto load = [&](const T* row, std::int64_t head, std::int64_t first, std::int64_t stride, std::int64_t count,
+                        float factor, float* values) {
+    const T* elements = row + head * head_dim + first;
+    for (std::int64_t i = 0; i < count; ++i) values[i] = static_cast<float>(elements[i * stride]) * factor;
+    if (arguments.weight.empty()) return;
+    with_floating_type(arguments.weight.dtype, [&](auto* type) {
+      const auto* weight =
+          reinterpret_cast<decltype(type)>(arguments.weight.data) + (arguments.per_head ? 0 : head * head_dim) + first;
+      for (std::int64_t i = 0; i < count; ++i) {
+        values[i] *= arguments.weight_offset + static_cast<float>(weight[i * stride]);
+      }
+    });
+  };
+
+  auto work = [&](std::int64_t item, int) {
+    float low[run_length];
+    float high[run_length];
+    float cosine[run_length];
+    float sine[run_length];
+    const std::int64_t first = item * item_rows;
+    for (std::int64_t token = first; token < std::min(first + item_rows, x.extent(0)); ++token) {
+      T* row = x.data() + token * x.stride(0);
+      float factor =
+          detail::row_statistics(arguments.per_head ? NormKind::none : arguments.kind, row, width, arguments.eps)
+              .factor;
+      for (std::int64_t head = 0; head < arguments.heads; ++head) {
+        if (arguments.per_head) {
+          factor = detail::row_statistics(arguments.kind, row + head * head_dim, head_dim, arguments.eps).factor;
+        }
+        if (rotary.empty()) {
+          for (std::int64_t begin = 0; begin < head_dim; begin += run_length) {
+            const std::int64_t run = std::min(run_length, head_dim - begin);
+            load(row, head, begin, 1, run, factor, low);
+            narrow(low, run, row + head * head_dim + begin);
+          }
+          continue;
+        }
+        for (std::int64_t begin = 0; begin < head_dim / 2; begin += run_length) {
+          const std::int64_t run = std::min(run_length, head_dim / 2 - begin);
+          const std::int64_t slot = (rotary.per_head ? 0 : head * head_dim / 2) + begin;
+          detail::slot_angles(rotary, token, slot, run, cosine, sine);
+          load(row, head, begin * step, step, run, factor, low);
+          load(row, head, begin * step + partner, step, run, factor, high);
+          for (std::int64_t i = 0; i < run; ++i) rotate_pair(low[i], high[i], cosine[i], sine[i]);
+          T* pairs = row + head * head_dim + begin * step;
+          for (std::int64_t i = 0; i < run; ++i) pairs[i * step] = static_cast<T>(low[i]);
+          for (std::int64_t i = 0; i < run; ++i) pairs[i * step + partner] = static_cast<T>(high[i]);
+        }
+      }
+    }
+  };
+  pool.parallel_for(ceil_div(x.extent(0), item_rows), work);
+}
 
 }  // namespace ltxmem::cpu

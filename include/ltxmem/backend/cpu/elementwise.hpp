@@ -1,0 +1,73 @@
+// SPDX-FileCopyrightText: The ltxmem authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "ltxmem/backend/operations.hpp"
+#include "ltxmem/core/dtype.hpp"
+#include "ltxmem/core/weight_view.hpp"
+#include "ltxmem/math/activation.hpp"
+
+/// Loops over short runs of elements that the CPU operations share.
+///
+/// Operations work on runs of at most run_length floats in a buffer on the stack: widen, compute, narrow. The buffer
+/// overlaps nothing, so the compiler vectorises the arithmetic even where an operation runs in place.
+
+namespace ltxmem::cpu {
+
+inline constexpr std::int64_t run_length = 512;
+
+template <class T>
+void widen(const T* from, std::int64_t count, float* to) {
+  for (std::int64_t i = 0; i < count; ++i) to[i] = static_cast<float>(from[i]);
+}
+
+template <class T>
+void narrow(const float* from, std::int64_t count, T* to) {
+  for (std::int64_t i = 0; i < count; ++i) to[i] = static_cast<T>(from[i]);
+}
+
+/// Elements [begin, begin + count) of a weight vector.
+inline void widen(const WeightVector& vector, std::int64_t begin, std::int64_t count, float* to) {
+  with_floating_type(vector.dtype,
+                     [&](auto* type) { widen(reinterpret_cast<decltype(type)>(vector.data) + begin, count, to); });
+}
+
+inline void activate(Activation activation, float* values, std::int64_t count) {
+  switch (activation) {
+    case Activation::none: return;
+    case Activation::gelu_tanh: std::transform(values, values + count, values, gelu_tanh); return;
+    case Activation::silu: std::transform(values, values + count, values, silu); return;
+    case Activation::twice_sigmoid: std::transform(values, values + count, values, twice_sigmoid); return;
+  }
+}
+
+/// Sum of term(float(element)) over a row, in an order that depends on the row's length alone.
+///
+/// Numerics  16 running sums, folded in pairs every 4096 elements: no addend passes through more than
+///           256 + 4 + count / 4096 additions
+template <class T, class Term>
+float row_sum(const T* row, std::int64_t count, Term term) {
+  constexpr std::int64_t lanes = 16;
+  constexpr std::int64_t block = 4096;
+  float total = 0.0F;
+  for (std::int64_t begin = 0; begin < count; begin += block) {
+    const std::int64_t end = std::min(count, begin + block);
+    float sums[lanes] = {};
+    std::int64_t i = begin;
+    for (; i + lanes <= end; i += lanes) {
+      for (std::int64_t lane = 0; lane < lanes; ++lane) sums[lane] += term(static_cast<float>(row[i + lane]));
+    }
+    for (std::int64_t lane = 0; i < end; ++lane, ++i) sums[lane] += term(static_cast<float>(row[i]));
+    for (std::int64_t width = lanes / 2; width > 0; width /= 2) {
+      for (std::int64_t lane = 0; lane < width; ++lane) sums[lane] += sums[lane + width];
+    }
+    total += sums[0];
+  }
+  return total;
+}
+
+}  // namespace ltxmem::cpu
