@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The ltxmem authors
 # SPDX-License-Identifier: Apache-2.0
 
-# cmake -DCONSUMER=<find_package|add_subdirectory> -DSOURCE=<repository> -DBINARY=<its build folder> -DPARTS=<found>
+# cmake -DCONSUMER=<find_package|add_subdirectory> -DSOURCE=<repository> -DBINARY=<its build folder> -DPARTS=<found,...>
 #       -DSCRATCH=<folder> -DGENERATOR=... -DCOMPILER=... -P check.cmake
 #
 # Configures, builds and runs a program that uses the library the way a user gets it.
