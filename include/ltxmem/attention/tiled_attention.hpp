@@ -35,7 +35,7 @@ struct AttentionExtras {
   TensorView<const float, 2> gate{};  ///< [N, heads]: factor of each head's output
   TensorView<const float, 2> mask{};  ///< [N, M]: added to the scaled logits, natural base; -infinity hides
   TensorView<float, 2>
-      natural_lse;               ///< [N, heads]: receives the log-sum-exp in base e, -infinity where nothing is seen
+      natural_lse{};             ///< [N, heads]: receives the log-sum-exp in base e, -infinity where nothing is seen
   std::int64_t query_begin = 0;  ///< position of query row 0
   std::int64_t key_begin = 0;    ///< position of key row 0; a multiple of key_quantum
 };
