@@ -10,3 +10,12 @@
 #else
 #define LTXMEM_HOST_DEVICE
 #endif
+
+/// Bytes of the widest vectors that the compiler may use for this translation unit. It shapes loops, never results.
+#if defined(__AVX512F__)
+#define LTXMEM_VECTOR_BYTES 64
+#elif defined(__AVX__)
+#define LTXMEM_VECTOR_BYTES 32
+#else
+#define LTXMEM_VECTOR_BYTES 16
+#endif
