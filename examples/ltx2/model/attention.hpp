@@ -1,0 +1,164 @@
+// SPDX-FileCopyrightText: The ltxmem authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <optional>
+
+#include "checkpoint/checkpoint.hpp"
+#include "ltxmem/attention/tiled_attention.hpp"
+#include "ltxmem/backend/concepts.hpp"
+#include "ltxmem/memory/arena.hpp"
+#include "ltxmem/stores/row_store.hpp"
+#include "model/linear.hpp"
+
+namespace ltx2 {
+
+struct AttentionOptions {
+  std::int64_t heads = 1;
+  std::int64_t head_dim = 1;
+  std::int64_t query_inputs = 0;  ///< also the width of the result
+  std::int64_t key_inputs = 0;
+  bool gated = false;  ///< output gate 2 * sigmoid(to_gate_logits(query input)) per token and head
+  float eps = 1e-6F;
+
+  std::int64_t inner() const noexcept { return heads * head_dim; }
+};
+
+namespace detail {
+
+/// y[n, h, :] = x[n, h, :] * gate[n, h]; item i is head h of row n.
+template <ltxmem::Element T>
+struct GateHeads {
+  ltxmem::TensorView<const float, 2> gate;  // [N, heads]
+  ltxmem::TensorView<T, 2> x;               // [N, heads * head_dim], in place
+
+  LTXMEM_HOST_DEVICE void operator()(std::int64_t i) const {
+    const std::int64_t heads = gate.extent(1);
+    const std::int64_t head_dim = x.extent(1) / heads;
+    const std::int64_t row = i / heads;
+    const std::int64_t head = i % heads;
+    for (std::int64_t column = head * head_dim; column < (head + 1) * head_dim; ++column) {
+      x(row, column) = static_cast<T>(static_cast<float>(x(row, column)) * gate(row, head));
+    }
+  }
+};
+
+}  // namespace detail
+
+/// Attention as the transformer and the connectors use it, in steps that a caller runs over tiles of tokens.
+///
+/// Computes  q = rope(rms(to_q(a)) * q_norm), k = rope(rms(to_k(b)) * k_norm), v = to_v(b), the means over all heads;
+///           y = residual + gate * to_out(softmax(q k^T / sqrt(head_dim) + mask) v * 2 sigmoid(to_gate_logits(a)))
+/// Shapes    a [N, query_inputs], b [M, key_inputs], q [N, inner], k and v [M, inner], y [N, query_inputs]
+/// Memory    only scratch, from the arena
+/// Numerics  q, k, v and the attended rows are rounded to T, sums are fp32; every row is independent of its tile
+/// Source    transformer.md 8 of the format description
+template <ltxmem::Element T, ltxmem::Backend<T> Backend>
+class Attention {
+ public:
+  Attention(const WeightScope& weights, const AttentionOptions& options)
+      : options_(options),
+        q_(make_linear<T, Backend>(weights.linear("to_q", options.inner(), options.query_inputs))),
+        k_(make_linear<T, Backend>(weights.linear("to_k", options.inner(), options.key_inputs))),
+        v_(make_linear<T, Backend>(weights.linear("to_v", options.inner(), options.key_inputs))),
+        out_(make_linear<T, Backend>(weights.linear("to_out.0", options.query_inputs, options.inner()))),
+        q_norm_(weights.vector("q_norm.weight", options.inner())),
+        k_norm_(weights.vector("k_norm.weight", options.inner())) {
+    if (options.gated) {
+      gate_ = make_linear<T, Backend>(weights.linear("to_gate_logits", options.heads, options.query_inputs));
+    }
+  }
+
+  std::int64_t heads() const noexcept { return options_.heads; }
+  std::int64_t head_dim() const noexcept { return options_.head_dim; }
+  std::int64_t inner() const noexcept { return options_.inner(); }
+
+  void queries(Backend& backend, ltxmem::TensorView<const T, 2> input, const ltxmem::RotaryTable& rotary,
+               ltxmem::TensorView<T, 2> q, ltxmem::Arena& arena) const {
+    q_.apply(backend, input, ltxmem::LinearEpilogue<T>{}, q, arena);
+    backend.head_norm(q, head_norm(q_norm_, rotary));
+  }
+
+  void keys(Backend& backend, ltxmem::TensorView<const T, 2> input, const ltxmem::RotaryTable& rotary,
+            ltxmem::TensorView<T, 2> k, ltxmem::Arena& arena) const {
+    k_.apply(backend, input, ltxmem::LinearEpilogue<T>{}, k, arena);
+    backend.head_norm(k, head_norm(k_norm_, rotary));
+  }
+
+  void values(Backend& backend, ltxmem::TensorView<const T, 2> input, ltxmem::TensorView<T, 2> v,
+              ltxmem::Arena& arena) const {
+    v_.apply(backend, input, ltxmem::LinearEpilogue<T>{}, v, arena);
+  }
+
+  /// The gate of every row and head, [N, heads], in the arena; empty in a model without gates.
+  ltxmem::TensorView<const float, 2> gate(Backend& backend, ltxmem::TensorView<const T, 2> input,
+                                          ltxmem::Arena& arena) const {
+    if (!gate_) return {};
+    const auto gate = arena.take<float, 2>("head gate", {input.extent(0), heads()});
+    ltxmem::LinearEpilogue<float> epilogue;
+    epilogue.activation = ltxmem::Activation::twice_sigmoid;
+    gate_->apply(backend, input, epilogue, gate, arena);
+    return gate;
+  }
+
+  /// What follows the attention itself: y = epilogue(to_out(attended)), attended already gated.
+  void output(Backend& backend, ltxmem::TensorView<const T, 2> attended, const ltxmem::LinearEpilogue<T>& epilogue,
+              ltxmem::TensorView<T, 2> y, ltxmem::Arena& arena) const {
+    out_.apply(backend, attended, epilogue, y, arena);
+  }
+
+  /// Everything for a tile of queries once keys and values exist: projections, attention over all keys, gate, to_out.
+  /// y may be the residual, not the input. mask [N, M], additive, may be empty.
+  template <class Keys, class Values>
+  void attend(Backend& backend, ltxmem::TensorView<const T, 2> input, const ltxmem::RotaryTable& rotary, Keys& keys,
+              Values& values, ltxmem::TensorView<const float, 2> mask, std::int64_t key_tile,
+              const ltxmem::LinearEpilogue<T>& epilogue, ltxmem::TensorView<T, 2> y, ltxmem::Arena& arena) const {
+    const auto scope = arena.scope();
+    const auto q = arena.take<T, 2>("queries", {input.extent(0), inner()});
+    const auto head_gate = gate(backend, input, arena);
+    queries(backend, input, rotary, q, arena);
+    ltxmem::AttentionExtras extras;
+    extras.gate = head_gate;
+    extras.mask = mask;
+    tiled({.key_tile = key_tile})(backend, q, keys, values, q, arena, extras);
+    output(backend, q, epilogue, y, arena);
+  }
+
+  /// The same with the attended rows replaced by their own values (a perturbation of guidance): no token sees another.
+  void pass_values(Backend& backend, ltxmem::TensorView<const T, 2> input, const ltxmem::LinearEpilogue<T>& epilogue,
+                   ltxmem::TensorView<T, 2> y, ltxmem::Arena& arena) const {
+    const auto scope = arena.scope();
+    const auto v = arena.take<T, 2>("values", {input.extent(0), inner()});
+    const auto head_gate = gate(backend, input, arena);
+    values(backend, input, v, arena);
+    if (!head_gate.empty()) {
+      backend.for_each({"gate heads", v.size(), 2 * v.size() * static_cast<std::int64_t>(sizeof(T))}, head_gate.size(),
+                       detail::GateHeads<T>{head_gate, v});
+    }
+    output(backend, v, epilogue, y, arena);
+  }
+
+  /// The attention itself, with this layer's heads filled in.
+  ltxmem::TiledAttention<T, Backend> tiled(ltxmem::TiledAttentionOptions options) const {
+    options.heads = heads();
+    return ltxmem::TiledAttention<T, Backend>(options);
+  }
+
+ private:
+  ltxmem::HeadNormArguments head_norm(const ltxmem::WeightVector& weight, const ltxmem::RotaryTable& rotary) const {
+    return {.heads = heads(), .eps = options_.eps, .weight = weight, .rotary = rotary};
+  }
+
+  AttentionOptions options_;
+  ModelLinear<T, Backend> q_;
+  ModelLinear<T, Backend> k_;
+  ModelLinear<T, Backend> v_;
+  ModelLinear<T, Backend> out_;
+  std::optional<ModelLinear<T, Backend>> gate_;
+  ltxmem::WeightVector q_norm_;
+  ltxmem::WeightVector k_norm_;
+};
+
+}  // namespace ltx2
