@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# SPDX-FileCopyrightText: The ltxmem authors
+# SPDX-License-Identifier: Apache-2.0
+
+# Configures, builds and runs all tests, installing what is missing. The last line is "N passed, N failed", counted in
+# test cases; the exit status is 0 when none failed and at least one ran.
+#
+#   tests/run.sh [--long] [--preset NAME]
+#
+#   --long         also runs the cases tagged [long]
+#   --preset NAME  which preset of CMakePresets.json to build (release)
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source cmake/packages.sh
+
+preset=release
+long=no
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --long) long=yes ;;
+    --preset) preset="${2:?--preset needs a name}"; shift ;;
+    *) sed -n '5,11s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+  esac
+  shift
+done
+
+need_packages "${build_packages[@]}" "${test_packages[@]}"
+
+cmake --preset "$preset"
+cmake --build --preset "$preset" --parallel "$(nproc)"
+
+passed=0
+failed=0
+logs="$PWD/build/$preset/logs"
+mkdir -p "$logs"
+
+# Runs a Catch2 program and adds up its closing line; one that ends without it counts as a failed case.
+run_cases() {
+  local log started=$SECONDS status=0
+  log="$logs/$(basename "$1").log"
+  echo "== $(basename "$1") ${*:2}"
+  "$@" 2>&1 | tee "$log" || status=$?
+  if [[ "$(tail -n 1 "$log")" =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed$ ]]; then
+    passed=$((passed + BASH_REMATCH[1]))
+    failed=$((failed + BASH_REMATCH[2]))
+    if [ "$status" -ne 0 ] && [ "${BASH_REMATCH[2]}" -eq 0 ]; then
+      failed=$((failed + 1))
+    fi
+  else
+    echo "$(basename "$1") ended with status $status before it had counted its cases"
+    failed=$((failed + 1))
+  fi
+  echo "== $((SECONDS - started)) s"
+}
+
+for program in ltxmem_tests ltx2_tests; do
+  if [ ! -x "build/$preset/bin/$program" ]; then
+    echo "$program was not built"
+    failed=$((failed + 1))
+    continue
+  fi
+  run_cases "build/$preset/bin/$program" '~[long]'
+  if [ "$long" = yes ]; then
+    run_cases "build/$preset/bin/$program" '[long]'
+  fi
+done
+
+echo "== scripts"
+started=$SECONDS
+ctest --test-dir "build/$preset" -L script -j "$(nproc)" --output-on-failure 2>&1 | tee "$logs/scripts.log" || true
+if [[ "$(cat "$logs/scripts.log")" =~ ([0-9]+)\ tests\ failed\ out\ of\ ([0-9]+) ]]; then
+  passed=$((passed + BASH_REMATCH[2] - BASH_REMATCH[1]))
+  failed=$((failed + BASH_REMATCH[1]))
+else
+  echo "the script tests did not run"
+  failed=$((failed + 1))
+fi
+echo "== $((SECONDS - started)) s"
+
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
