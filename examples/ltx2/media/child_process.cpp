@@ -19,6 +19,7 @@
 #include <filesystem>
 #include <string_view>
 #include <thread>
+#include <utility>
 
 #include "ltxmem/core/error.hpp"
 #include "media/cleanup.hpp"
@@ -139,12 +140,14 @@ ChildProcess::~ChildProcess() {
   close_and_forget(messages_);
   if (process_ < 0) return;
   ::kill(process_, SIGKILL);
+  Cleanup::process().forget_child(process_);  // before its number is free for others
   while (::waitpid(process_, nullptr, 0) < 0 && errno == EINTR) {
   }
-  Cleanup::process().forget_child(process_);
 }
 
-void ChildProcess::write(std::span<const std::byte> data) { exchange(data, false); }
+void ChildProcess::write(std::span<const std::byte> data) {
+  exchange(data, false);
+}
 
 std::vector<std::byte> ChildProcess::finish() {
   close_and_forget(input_);
@@ -202,13 +205,16 @@ void ChildProcess::exchange(std::span<const std::byte> data, bool until_output_e
 
 int ChildProcess::wait_for_end() {
   for (;;) {
-    int status = 0;
-    const pid_t ended = ::waitpid(process_, &status, WNOHANG);
-    if (ended == process_) {
-      Cleanup::process().forget_child(std::exchange(process_, -1));
+    siginfo_t ended{};
+    if (::waitid(P_PID, static_cast<id_t>(process_), &ended, WEXITED | WNOHANG | WNOWAIT) != 0 && errno != EINTR) {
+      throw_io_error(name_, "cannot wait for it", errno);
+    }
+    if (ended.si_pid == process_) {
+      Cleanup::process().forget_child(process_);  // before its number is free for others
+      int status = 0;
+      ::waitpid(std::exchange(process_, -1), &status, 0);
       return status;
     }
-    if (ended < 0 && errno != EINTR) throw_io_error(name_, "cannot wait for it", errno);
     if (stop_.stop_requested()) throw ltxmem::Cancelled();
     std::this_thread::sleep_for(std::chrono::milliseconds(2));  // it has closed its streams: it is about to end
   }

@@ -19,8 +19,8 @@ std::optional<std::string> find_program(const std::string& name);
 /// A program that reads our bytes on its standard input; what it prints is collected.
 ///
 /// Started directly, without a shell. Its standard input is a socket, so that writing to a program that has ended is an
-/// error here instead of a SIGPIPE. It runs in a process group of its own: Ctrl-C at the terminal reaches only us, and we
-/// decide what becomes of it. While we write, its output and its messages are read too, so neither side can block
+/// error here instead of a SIGPIPE. It runs in a process group of its own: Ctrl-C at the terminal reaches only us, and
+/// we decide what becomes of it. While we write, its output and its messages are read too, so neither side can block
 /// the other for good.
 ///
 /// Memory    standard output is kept whole, of standard error the last 4 KiB

@@ -10,7 +10,9 @@
 
 namespace ltx2 {
 
-Cleanup::~Cleanup() { remove_everything(); }
+Cleanup::~Cleanup() {
+  remove_everything();
+}
 
 Cleanup& Cleanup::process() {
   static Cleanup cleanup;
