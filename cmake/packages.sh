@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The ltxmem authors
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 
 # Sourced by the run scripts. need_packages NAME... installs the Debian or Ubuntu packages that are missing, as root or
 # through sudo; where it may not install, it says which ones are missing and ends the script. Nothing is touched, and no
