@@ -2,20 +2,285 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
 #include <span>
 
+#include "ltxmem/backend/cpu/elementwise.hpp"
+#include "ltxmem/backend/cpu/gemm.hpp"
 #include "ltxmem/backend/cpu/thread_pool.hpp"
 #include "ltxmem/backend/operations.hpp"
 #include "ltxmem/memory/arena.hpp"
 
+/// Linear layers on the processor: y = residual + gate * activation(sum of x W^T + addend + bias).
+///
+/// The output is cut into tiles of row_quantum rows and one block of columns. A tile is one work item: its products are
+/// single-threaded gemm calls into float memory of the worker, its epilogue rounds once and writes y. The width of the
+/// blocks follows from the layer alone, so neither threads nor chunks move a column.
+///
+/// A weight of another type than T (or at an address that no T may have) is expanded to T, a block of rows at a time,
+/// into memory of the worker; an item then covers panel_quanta tiles, so that one expansion serves many tokens.
+
 namespace ltxmem::cpu {
 
-/// Scratch of one linear operation over any number of tokens: per thread, and the maximum over its terms.
+namespace detail {
+
+inline constexpr std::int64_t panel_quanta = 16;
+
+template <Element T>
+bool needs_panel(const WeightMatrix& weight) {
+  return weight.dtype != dtype_of<T> || reinterpret_cast<std::uintptr_t>(weight.data) % alignof(T) != 0;
+}
+
+/// What one worker needs for one term.
+struct LinearLayout {
+  std::int64_t columns = 0;       ///< of a block
+  std::size_t tile_bytes = 0;     ///< row quantum by columns, float
+  std::size_t scratch_bytes = 0;  ///< of the gemm
+  std::size_t panel_bytes = 0;    ///< columns by inputs, T; zero when the weight is used in place
+
+  std::size_t bytes() const noexcept { return tile_bytes + scratch_bytes + panel_bytes; }
+};
+
+/// Bytes of a block of weight rows expanded to T.
+template <Element T>
+std::size_t panel_bytes(std::int64_t columns, const WeightMatrix& weight) {
+  return needs_panel<T>(weight) ? aligned_bytes(byte_count<T>(Extents<2>{columns, weight.columns})) : 0;
+}
+
+/// A sixteenth of the outputs, so that short sequences keep many cores busy; narrower where an expanded panel would
+/// exceed 4 MiB.
 template <class Gemm, Element T>
-std::size_t linear_workspace_bytes(int threads, std::int64_t tokens, const WeightMatrix& weight);
+LinearLayout linear_layout(std::int64_t tokens, const WeightMatrix& weight) {
+  constexpr std::int64_t narrowest = 32;
+  LinearLayout layout;
+  layout.columns = std::clamp(round_up(ceil_div(weight.rows, 16), 64), std::int64_t{64}, gemm_columns);
+  if (needs_panel<T>(weight)) {
+    constexpr std::int64_t panel_elements = (std::int64_t{4} << 20) / static_cast<std::int64_t>(sizeof(T));
+    const std::int64_t fitting = panel_elements / std::max<std::int64_t>(weight.columns, 1) / narrowest * narrowest;
+    layout.columns = std::clamp(fitting, narrowest, layout.columns);
+  }
+  layout.columns = std::min(layout.columns, round_up(weight.rows, narrowest));
+  layout.tile_bytes = aligned_bytes(byte_count<float>(Extents<2>{std::min(tokens, row_quantum), layout.columns}));
+  layout.scratch_bytes = aligned_bytes(Gemm::template scratch_bytes<T>());
+  layout.panel_bytes = panel_bytes<T>(layout.columns, weight);
+  return layout;
+}
+
+/// Rows [begin, begin + count) of a weight as dense T.
+template <Element T>
+void expand_panel(const WeightMatrix& weight, std::int64_t begin, std::int64_t count, T* to) {
+  with_floating_type(weight.dtype, [&]<class W>(const W*) {
+    const std::byte* row = weight.row_slice(begin, count).data;
+    for (std::int64_t n = 0; n < count; ++n, to += weight.columns) {
+      if constexpr (std::is_same_v<W, T>) {
+        std::memcpy(to, row, static_cast<std::size_t>(weight.columns) * sizeof(T));
+      } else if constexpr (std::is_same_v<W, float8_e4m3>) {
+        static constexpr auto values = [] {
+          std::array<T, 256> table{};
+          for (std::size_t code = 0; code < 256; ++code) {
+            table[code] = T(ltxmem::detail::float8_e4m3_value(static_cast<std::uint8_t>(code)));
+          }
+          return table;
+        }();
+        for (std::int64_t k = 0; k < weight.columns; ++k) to[k] = values[std::to_integer<std::size_t>(row[k])];
+      } else {
+        for (std::int64_t k = 0; k < weight.columns; ++k) {
+          W value;
+          std::memcpy(&value, row + static_cast<std::size_t>(k) * sizeof(W), sizeof(W));  // may be misaligned
+          to[k] = static_cast<T>(static_cast<float>(value));
+        }
+      }
+      row += static_cast<std::size_t>(weight.row_stride) * sizeof(W);
+    }
+  });
+}
+
+template <class T>
+bool contiguous_columns(TensorView<T, 2> view) {
+  return view.extent(1) <= 1 || view.stride(1) == 1;
+}
+
+/// Throws ShapeError unless everything fits y; reads no element but the gate's row numbers.
+template <Element T, class Out>
+void check_linear(std::span<const LinearTerm<T>> terms, const LinearEpilogue<Out>& epilogue, TensorView<Out, 2> y) {
+  const std::int64_t tokens = y.extent(0);
+  const std::int64_t outputs = y.extent(1);
+  expects(!terms.empty(), "linear: no term");
+  expects(contiguous_columns(y), "linear: columns of y are not contiguous");
+  for (const LinearTerm<T>& term : terms) {
+    expects(term.x.extent(0) == tokens, "linear: rows of x ", term.x.extent(0), ", rows of y ", tokens);
+    expects(term.x.extent(1) == term.weight.columns, "linear: columns of x ", term.x.extent(1),
+            ", inputs of the weight ", term.weight.columns);
+    expects(term.weight.rows == outputs, "linear: outputs of the weight ", term.weight.rows, ", columns of y ",
+            outputs);
+    expects(contiguous_columns(term.x), "linear: columns of x are not contiguous");
+    with_floating_type(term.weight.dtype, [](auto*) {});
+  }
+  expects(epilogue.bias.empty() || epilogue.bias.size == outputs, "linear: bias ", epilogue.bias.size,
+          ", columns of y ", outputs);
+  const auto check_like_y = [&](const char* what, const auto& view) {
+    expects(view.empty() || view.extents() == y.extents(), "linear: ", what, " ", view.extent(0), " x ", view.extent(1),
+            ", y ", tokens, " x ", outputs);
+    expects(contiguous_columns(view), "linear: columns of the ", what, " are not contiguous");
+  };
+  check_like_y("addend", epilogue.addend);
+  check_like_y("residual", epilogue.residual);
+  const TokenRows& gate = epilogue.gate;
+  if (gate.empty()) return;
+  expects(gate.rows.extent(1) == outputs, "linear: columns of the gate ", gate.rows.extent(1), ", columns of y ",
+          outputs);
+  expects(contiguous_columns(gate.rows), "linear: columns of the gate are not contiguous");
+  expects(gate.index.empty() || gate.index.extent(0) == tokens, "linear: row numbers of the gate ",
+          gate.index.extent(0), ", rows of y ", tokens);
+  for (std::int64_t n = 0; n < gate.index.extent(0); ++n) {
+    expects(gate.index(n) >= 0 && gate.index(n) < gate.rows.extent(0), "linear: token ", n, " asks for row ",
+            gate.index(n), " of a gate with ", gate.rows.extent(0));
+  }
+}
+
+/// Applies the epilogue to a tile of sums, which it overwrites, and writes the tile of y that begins at (row, column).
+template <class Out>
+void finish_tile(TensorView<float, 2> sums, const LinearEpilogue<Out>& epilogue, TensorView<Out, 2> y, std::int64_t row,
+                 std::int64_t column) {
+  const std::int64_t width = sums.extent(1);
+  std::array<float, gemm_columns> other;
+  std::array<float, gemm_columns> bias;
+  if (!epilogue.bias.empty()) widen(epilogue.bias, column, width, bias.data());
+  for (std::int64_t n = 0; n < sums.extent(0); ++n) {
+    float* values = &sums(n, 0);
+    if (!epilogue.addend.empty()) {
+      const float* addend = &epilogue.addend(row + n, column);
+      for (std::int64_t i = 0; i < width; ++i) values[i] += addend[i];
+    }
+    if (!epilogue.bias.empty()) {
+      for (std::int64_t i = 0; i < width; ++i) values[i] += bias[static_cast<std::size_t>(i)];
+    }
+    activate(epilogue.activation, values, width);
+    if (!epilogue.gate.empty()) {
+      const TokenRows& gate = epilogue.gate;
+      const float* factor = &gate.rows(gate.index.empty() ? 0 : gate.index(row + n), column);
+      for (std::int64_t i = 0; i < width; ++i) values[i] *= factor[i];
+    }
+    if (!epilogue.residual.empty()) {
+      widen(&epilogue.residual(row + n, column), width, other.data());
+      for (std::int64_t i = 0; i < width; ++i) values[i] += other[static_cast<std::size_t>(i)];
+    }
+    narrow(values, width, &y(row + n, column));
+  }
+}
+
+/// One call of linear: where its workers keep what, and how they compute an item.
+template <Element T, class Out, class Gemm>
+class LinearCall {
+ public:
+  LinearCall(const Gemm& gemm, std::span<const LinearTerm<T>> terms, const LinearEpilogue<Out>& epilogue,
+             TensorView<Out, 2> y)
+      : gemm_(gemm), terms_(terms), epilogue_(epilogue), y_(y) {
+    std::size_t all_panels = 0;
+    columns_ = gemm_columns;
+    for (const LinearTerm<T>& term : terms) {
+      const LinearLayout layout = linear_layout<Gemm, T>(y.extent(0), term.weight);
+      columns_ = std::min(columns_, layout.columns);
+      worker_bytes_ = std::max(worker_bytes_, layout.bytes());
+      scratch_bytes_ = layout.scratch_bytes;
+    }
+    // Sum and product share the tile's memory when there are several terms, so blocks are half as wide.
+    if (terms.size() > 1) columns_ /= 2;
+    tile_bytes_ = aligned_bytes(byte_count<float>(Extents<2>{std::min(y.extent(0), row_quantum), columns_}));
+    for (const LinearTerm<T>& term : terms) all_panels += panel_bytes<T>(columns_, term.weight);
+    keep_panels_ = all_panels <= worker_bytes_ - panels_begin();
+    group_ = all_panels > 0 ? panel_quanta : 1;
+    groups_ = ceil_div(ceil_div(y.extent(0), row_quantum), group_);
+  }
+
+  std::size_t worker_bytes() const noexcept { return worker_bytes_; }
+  std::int64_t items() const noexcept { return groups_ * ceil_div(y_.extent(1), columns_); }
+
+  /// Items that share a block of columns follow one another, so that its weights stay in the shared cache.
+  void compute(std::int64_t item, std::byte* memory, const ThreadPool& pool) const {
+    const std::int64_t column = item / groups_ * columns_;
+    const std::int64_t width = std::min(columns_, y_.extent(1) - column);
+    const std::int64_t begin = item % groups_ * group_ * row_quantum;
+    const std::int64_t end = std::min(y_.extent(0), begin + group_ * row_quantum);
+    for (std::int64_t row = begin; row < end && !pool.stop_requested(); row += row_quantum) {
+      const Extents<2> extents{std::min(row_quantum, end - row), width};
+      const TensorView<float, 2> sums(reinterpret_cast<float*>(memory), extents);
+      const TensorView<float, 2> product(reinterpret_cast<float*>(memory + tile_bytes_), extents);
+      std::byte* panel = memory + panels_begin();
+      for (const LinearTerm<T>& term : terms_) {
+        const bool first = &term == terms_.data();
+        TensorView<const T, 2> weight(reinterpret_cast<const T*>(term.weight.row_slice(column, width).data),
+                                      {width, term.weight.columns}, {term.weight.row_stride, 1});
+        if (needs_panel<T>(term.weight)) {
+          if (row == begin || !keep_panels_) {
+            expand_panel(term.weight, column, width, reinterpret_cast<T*>(panel));
+          }
+          weight = {reinterpret_cast<const T*>(panel), {width, term.weight.columns}};
+          if (keep_panels_) panel += panel_bytes<T>(columns_, term.weight);
+        }
+        gemm_.multiply(term.x.rows(row, extents[0]), weight, first ? sums : product, memory + scratch_begin());
+        accumulate(term, first, product, sums);
+      }
+      finish_tile(sums, epilogue_, y_, row, column);
+    }
+  }
+
+ private:
+  std::size_t scratch_begin() const noexcept { return tile_bytes_ * (terms_.size() > 1 ? 2 : 1); }
+  std::size_t panels_begin() const noexcept { return scratch_begin() + scratch_bytes_; }
+
+  static void accumulate(const LinearTerm<T>& term, bool first, TensorView<float, 2> product,
+                         TensorView<float, 2> sums) {
+    const float factor = term.strength * (term.weight.scale == nullptr ? 1.0F : *term.weight.scale);
+    float* to = sums.data();
+    if (!first) {
+      const float* from = product.data();
+      for (std::int64_t i = 0; i < sums.size(); ++i) to[i] += factor * from[i];
+    } else if (factor != 1.0F) {
+      for (std::int64_t i = 0; i < sums.size(); ++i) to[i] *= factor;
+    }
+  }
+
+  const Gemm& gemm_;
+  std::span<const LinearTerm<T>> terms_;
+  const LinearEpilogue<Out>& epilogue_;
+  TensorView<Out, 2> y_;
+  std::int64_t columns_ = 0;
+  std::int64_t group_ = 1;   // tiles that one item computes
+  std::int64_t groups_ = 0;  // items of one block of columns
+  std::size_t worker_bytes_ = 0;
+  std::size_t tile_bytes_ = 0;
+  std::size_t scratch_bytes_ = 0;
+  bool keep_panels_ = false;
+};
+
+}  // namespace detail
+
+/// Scratch of one linear operation: per thread a tile, the gemm's scratch and, where needed, an expanded panel. The
+/// scratch of an operation with several terms is the maximum over its terms.
+template <class Gemm, Element T>
+std::size_t linear_workspace_bytes(int threads, std::int64_t tokens, const WeightMatrix& weight) {
+  if (tokens == 0 || weight.rows == 0) return 0;
+  return static_cast<std::size_t>(threads) * detail::linear_layout<Gemm, T>(tokens, weight).bytes();
+}
 
 template <Element T, class Out, class Gemm>
 void linear(ThreadPool& pool, const Gemm& gemm, std::span<const LinearTerm<T>> terms,
-            const LinearEpilogue<Out>& epilogue, TensorView<Out, 2> y, Arena& arena);
+            const LinearEpilogue<Out>& epilogue, TensorView<Out, 2> y, Arena& arena) {
+  static_assert(CpuGemm<Gemm, T>, "CpuBackend: the Gemm parameter does not model CpuGemm");
+  detail::check_linear(terms, epilogue, y);
+  if (y.empty()) return;
+  const detail::LinearCall<T, Out, Gemm> call(gemm, terms, epilogue, y);
+  const auto scope = arena.scope();
+  const auto threads = static_cast<std::size_t>(pool.threads());
+  auto* memory = static_cast<std::byte*>(arena.take_bytes("linear", threads * call.worker_bytes()));
+  pool.parallel_for(call.items(), [&](std::int64_t item, int worker) {
+    call.compute(item, memory + static_cast<std::size_t>(worker) * call.worker_bytes(), pool);
+  });
+}
 
 }  // namespace ltxmem::cpu
