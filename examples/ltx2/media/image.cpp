@@ -79,6 +79,8 @@ Image decode_jpeg(const std::string& path, std::span<const std::byte> data) {
   if (tjDecompressHeader3(decoder.get(), bytes, data.size(), &width, &height, &subsampling, &colours) != 0) {
     throw ltxmem::IoError(path + ": damaged JPEG: " + tjGetErrorStr2(decoder.get()));
   }
+  // A file that ends inside its tables passes the header check without any size.
+  if (width < 1 || height < 1) throw ltxmem::IoError(path + ": damaged JPEG: it ends before the image");
   if (colours == TJCS_CMYK || colours == TJCS_YCCK) {
     throw ltxmem::IoError(path + ": CMYK JPEG images are not supported, save it as RGB");
   }

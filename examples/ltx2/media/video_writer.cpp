@@ -64,6 +64,8 @@ void check_output(const std::string& path) {
     }
   } else if (std::filesystem::is_directory(path, ignored)) {
     throw ltxmem::IoError(path + ": is a folder; end the name with / for a folder of PNG");
+  } else if (kind == OutputKind::y4m && std::filesystem::is_directory(sound_path_beside(path), ignored)) {
+    throw ltxmem::IoError(sound_path_beside(path) + ": is a folder, the sound would go there");
   }
   const std::filesystem::path parent =
       std::filesystem::path(kind == OutputKind::folder ? path.substr(0, path.size() - 1) : path).parent_path();

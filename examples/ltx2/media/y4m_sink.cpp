@@ -15,6 +15,10 @@ std::array<std::uint8_t, 3> rgb_to_ycbcr(std::uint8_t red, std::uint8_t green, s
           level(128.0 + 224.0 / (1.5748 * 255.0) * (red - luma))};
 }
 
+std::string sound_path_beside(const std::string& path) {
+  return std::filesystem::path(path).replace_extension(".wav").string();
+}
+
 Y4mSink::Y4mSink(const std::string& path, const FrameFormat& format)
     : output_(path),
       writer_(output_.path(), path),
@@ -36,12 +40,12 @@ void Y4mSink::write(std::span<const std::uint8_t> frame) {
 
 void Y4mSink::finish(const std::optional<Audio>& audio) {
   writer_.close();
-  const std::string sound_path = std::filesystem::path(output_.final_path()).replace_extension(".wav").string();
   if (!audio) {
     output_.commit();
     return;
   }
   // Both files are complete before either gets its name.
+  const std::string sound_path = sound_path_beside(output_.final_path());
   TemporaryOutput sound(sound_path);
   FileWriter writer(sound.path(), sound_path);
   writer.write(encode_wav(*audio, sound_path));

@@ -20,6 +20,9 @@ namespace ltx2 {
 /// Source    Rec. ITU-R BT.709-6, sections 3.2 to 3.5
 std::array<std::uint8_t, 3> rgb_to_ycbcr(std::uint8_t red, std::uint8_t green, std::uint8_t blue) noexcept;
 
+/// "dir/clip.y4m" -> "dir/clip.wav"
+std::string sound_path_beside(const std::string& path);
+
 /// YUV4MPEG2: 4:4:4, 8 bits, BT.709 limited range; sound beside it as a WAV file of the same name.
 class Y4mSink final : public FrameSink {
  public:
