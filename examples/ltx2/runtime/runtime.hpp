@@ -144,25 +144,40 @@ class PlannedWorkspace {
                    {runtime.counted(ltxmem::MemorySpace::pinned), plan.peak[1]},
                    {runtime.counted(ltxmem::MemorySpace::host), plan.peak[2]}} {}
 
-  /// Runs the body that was planned and adds its operations to the open stage. Throws Error when the body did not use
-  /// exactly the planned bytes: a defect, since the same code made the plan.
+  /// Runs the body that was planned.
   template <class Body>
   void run(Body&& body) {
+    run(plan_, body);
+  }
+
+  /// Whether another plan fits into this memory.
+  bool holds(const Runtime::Plan& plan) const noexcept {
+    for (std::size_t space = 0; space < plan.peak.size(); ++space) {
+      if (plan.peak[space] > plan_.peak[space]) return false;
+    }
+    return true;
+  }
+
+  /// Runs the body of a plan that fits, and adds its operations to the open stage. Throws Error when the body did not
+  /// use exactly the planned bytes: a defect, since the same code made the plan.
+  template <class Body>
+  void run(const Runtime::Plan& plan, Body&& body) {
     if (!runtime_.report_.stages.empty()) {
       StageReport& stage = runtime_.report_.stages.back();
       for (std::size_t space = 0; space < stage.planned_peak.size(); ++space) {
         stage.planned_peak[space] = std::max(stage.planned_peak[space], runtime_.counted_[space].current_bytes());
       }
-      stage.operations.operations += plan_.operations.operations;
-      stage.operations.flops += plan_.operations.flops;
-      stage.operations.bytes += plan_.operations.bytes;
-      stage.operations.transfer_bytes += plan_.operations.transfer_bytes;
+      stage.operations.operations += plan.operations.operations;
+      stage.operations.flops += plan.operations.flops;
+      stage.operations.bytes += plan.operations.bytes;
+      stage.operations.transfer_bytes += plan.operations.transfer_bytes;
     }
+    for (ltxmem::Arena* arena : {&workspace_.device, &workspace_.pinned, &workspace_.host}) arena->reset_peak();
     body(runtime_.backend_, workspace_);
     const SpaceBytes used = Runtime::peaks(workspace_);
     for (const ltxmem::MemorySpace space : ltxmem::memory_spaces) {
       const auto index = static_cast<std::size_t>(space);
-      ltxmem::expects<ltxmem::Error>(used[index] == plan_.peak[index], "planned ", plan_.peak[index], " bytes of ",
+      ltxmem::expects<ltxmem::Error>(used[index] == plan.peak[index], "planned ", plan.peak[index], " bytes of ",
                                      memory_space_name(space), " memory, used ", used[index]);
     }
   }
