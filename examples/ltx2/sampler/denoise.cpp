@@ -28,7 +28,7 @@ class Estimate {
 
   TensorView<const float, 2> result() const noexcept { return result_.view(); }
 
-  ModalityInput input(const LatentState& state, float sigma, bool updated) {
+  NoisyTokens input(const LatentState& state, float sigma, bool updated) {
     const float level = state.frozen ? 0.0F : sigma;
     for (std::int64_t t = 0; t < state.tokens(); ++t) timesteps_.view()(t) = state.mask.view()(t) * level;
     return {state.latent.view(), std::as_const(timesteps_).view(), state.midpoints.view(), level, updated, {}};

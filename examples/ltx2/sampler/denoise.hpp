@@ -18,7 +18,7 @@
 namespace ltx2 {
 
 /// One modality as the model sees it in one pass.
-struct ModalityInput {
+struct NoisyTokens {
   ltxmem::TensorView<const float, 2> latent;     ///< [tokens, channels]
   ltxmem::TensorView<const float, 1> timesteps;  ///< [tokens] in [0, 1]: noise level times mask
   ltxmem::TensorView<const float, 2> midpoints;  ///< [tokens, axes]
@@ -34,8 +34,8 @@ struct VelocityRequest {
   Pass pass = Pass::conditional;
   bool negative_context = false;
   bool cross_modal = true;  ///< false: both cross-modal attentions are skipped in all blocks
-  ModalityInput video;
-  ModalityInput audio;
+  NoisyTokens video;
+  NoisyTokens audio;
 };
 
 /// Writes the velocities (noise - clean), each [tokens, channels]; the view of a modality that is not updated is empty.

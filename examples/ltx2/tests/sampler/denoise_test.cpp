@@ -40,7 +40,7 @@ struct Fixture {
       fill(request.audio, request.pass, a);
     };
   }
-  static void fill(const ltx2::ModalityInput& input, Pass pass, TensorView<float, 2> velocity) {
+  static void fill(const ltx2::NoisyTokens& input, Pass pass, TensorView<float, 2> velocity) {
     for (std::int64_t t = 0; t < velocity.extent(0); ++t) {
       for (std::int64_t c = 0; c < channels; ++c) {
         const float timestep = input.timesteps(t);
