@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <string>
 
 #include "ltxmem/config.hpp"
 #include "ltxmem/core/error.hpp"
@@ -56,6 +57,14 @@ constexpr Extents<Rank> dense_strides(const Extents<Rank>& extents) noexcept {
     stride *= extents[axis];
   }
   return strides;
+}
+
+/// "3 x 4 x 5", for messages.
+template <std::size_t Rank>
+std::string extents_text(const Extents<Rank>& extents) {
+  std::string text;
+  for (const std::int64_t extent : extents) text += (text.empty() ? "" : " x ") + std::to_string(extent);
+  return text;
 }
 
 }  // namespace ltxmem
