@@ -13,6 +13,7 @@
 
 #include "ltxmem/core/dtype.hpp"
 #include "ltxmem/core/resource.hpp"
+#include "ltxmem/core/weight_view.hpp"
 #include "ltxmem/io/safetensors.hpp"
 #include "ltxmem/io/safetensors_writer.hpp"
 
@@ -54,6 +55,8 @@ class TensorSource {
   std::size_t copied_bytes() const noexcept { return copied_bytes_; }
 
  private:
+  void index_tensors();
+
   /// Frees a copy through the resource that gave it.
   struct Release {
     ltxmem::ResourceRef resource;
@@ -68,5 +71,10 @@ class TensorSource {
   std::unordered_map<std::string_view, std::size_t> index_;  // keys are the names in tensors_
   std::size_t copied_bytes_ = 0;
 };
+
+/// A tensor of any rank as a matrix [first extent, product of the others], with the scale stored beside fp8 weights
+/// under
+/// `<name>_scale`. IoError when its element type has no arithmetic or the scale is no F32 scalar.
+ltxmem::WeightMatrix weight_matrix(const TensorSource& source, const StoredTensor& tensor);
 
 }  // namespace ltx2
