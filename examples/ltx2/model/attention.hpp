@@ -92,15 +92,23 @@ class Attention {
     v_.apply(backend, input, ltxmem::LinearEpilogue<T>{}, v, arena);
   }
 
-  /// The gate of every row and head, [N, heads], in the arena; empty in a model without gates.
-  ltxmem::TensorView<const float, 2> gate(Backend& backend, ltxmem::TensorView<const T, 2> input,
-                                          ltxmem::Arena& arena) const {
-    if (!gate_) return {};
-    const auto gate = arena.take<float, 2>("head gate", {input.extent(0), heads()});
+  bool gated() const noexcept { return gate_.has_value(); }
+
+  /// The gate of every row and head, [N, heads]; only in a model with gates.
+  void gate(Backend& backend, ltxmem::TensorView<const T, 2> input, ltxmem::TensorView<float, 2> gate,
+            ltxmem::Arena& arena) const {
     ltxmem::LinearEpilogue<float> epilogue;
     epilogue.activation = ltxmem::Activation::twice_sigmoid;
     gate_->apply(backend, input, epilogue, gate, arena);
-    return gate;
+  }
+
+  /// The same in a buffer from the arena; empty in a model without gates.
+  ltxmem::TensorView<const float, 2> gate(Backend& backend, ltxmem::TensorView<const T, 2> input,
+                                          ltxmem::Arena& arena) const {
+    if (!gated()) return {};
+    const auto result = arena.take<float, 2>("head gate", {input.extent(0), heads()});
+    gate(backend, input, result, arena);
+    return result;
   }
 
   /// What follows the attention itself: y = epilogue(to_out(attended)), attended already gated.

@@ -34,6 +34,8 @@ struct RotaryGrid {
   std::int64_t axes() const noexcept { return static_cast<std::int64_t>(max_positions.size()); }
   std::int64_t frequencies() const noexcept { return width / (2 * axes()); }
   std::int64_t identity_slots() const noexcept { return width / 2 - frequencies() * axes(); }
+
+  friend bool operator==(const RotaryGrid&, const RotaryGrid&) = default;
 };
 
 /// pi/2 * theta^(i / (n - 1)) for i in [0, n), as fp32.

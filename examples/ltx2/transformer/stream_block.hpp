@@ -1,0 +1,245 @@
+// SPDX-FileCopyrightText: The ltxmem authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <limits>
+
+#include "ltxmem/stores/row_store.hpp"
+#include "model/attention.hpp"
+#include "model/feed_forward.hpp"
+#include "model/modulation.hpp"
+#include "transformer/stream.hpp"
+
+/// What one block does to one stream by itself: self attention, text attention, feed-forward, tile by tile.
+
+namespace ltx2 {
+
+/// How many tokens are worked on at once. Multiples of the quanta; no bit of a result depends on them.
+struct Tiles {
+  std::int64_t queries = 4096;
+  std::int64_t keys = 8192;
+  std::int64_t ffn_chunk = 4096;
+};
+
+/// Keys and values of one attention, on the device as a whole.
+template <ltxmem::Element T>
+struct KeyValues {
+  ltxmem::ResidentRowStore<T> keys;
+  ltxmem::ResidentRowStore<T> values;
+};
+
+/// Order of the vectors in a stream's scale_shift_table.
+enum OwnRow : std::int64_t {
+  shift_self,
+  scale_self,
+  gate_self,
+  shift_ffn,
+  scale_ffn,
+  gate_ffn,
+  shift_text,
+  scale_text,
+  gate_text,
+};
+
+/// Order of the vectors in a stream's cross-modal table; the fifth is the gate.
+enum CrossRow : std::int64_t { scale_a2v, shift_a2v, scale_v2a, shift_v2a, cross_rows };
+
+namespace detail {
+
+/// Additive bias of a mask value: log(m), and the most negative usable number for m <= 0. It stays finite when the
+/// attention changes to base 2, so that a row that sees nothing spreads evenly over all keys, like the reference.
+struct LogMask {
+  ltxmem::TensorView<float, 2> mask;
+
+  LTXMEM_HOST_DEVICE void operator()(std::int64_t i) const {
+    float& value = mask(i / mask.extent(1), i % mask.extent(1));
+    value = value > 0.0F ? std::log(value) : -0.5F * std::numeric_limits<float>::max();
+  }
+};
+
+}  // namespace detail
+
+/// The weights of one stream in one block.
+///
+/// Memory    rows, keys_values: buffers that stay until the caller's scope ends; the others: scratch of one tile
+/// Source    transformer.md 7 of the format description; the row order of the tables is given there
+template <ltxmem::Element T, ltxmem::Backend<T> Backend>
+class StreamBlock {
+ public:
+  StreamBlock(const WeightScope& block, const TransformerConfig& config, const StreamShape& shape)
+      : width_(shape.width()),
+        eps_(static_cast<float>(config.norm_eps)),
+        self_(block.scope(shape.prefix + "attn1"),
+              {shape.heads, shape.head_dim, shape.width(), shape.width(), config.gated_attention, eps_}),
+        text_(block.scope(shape.prefix + "attn2"),
+              {shape.heads, shape.head_dim, shape.width(), shape.context_width, config.gated_attention, eps_}),
+        feed_forward_(block.scope(shape.prefix + "ff"), shape.width()),
+        table_(block.matrix(shape.prefix + "scale_shift_table", config.adaln_rows(), shape.width())),
+        cross_table_(block.matrix(shape.cross_table, 5, shape.width())) {
+    if (config.text_modulation) {
+      prompt_table_ = block.matrix(shape.prefix + "prompt_scale_shift_table", 2, shape.width());
+    }
+  }
+
+  const Attention<T, Backend>& self() const noexcept { return self_; }
+
+  /// The block's modulation: its tables added to what the timestep networks gave.
+  struct Rows {
+    ModulationRows own;    ///< see OwnRow; no text rows in 2.0
+    ModulationRows cross;  ///< see CrossRow
+    ltxmem::TokenRows cross_gate;
+    ltxmem::TokenRows prompt_shift;
+    ltxmem::TokenRows prompt_scale;
+  };
+
+  Rows rows(Backend& backend, const Stream<T>& stream, ltxmem::Arena& arena) const {
+    Rows rows;
+    rows.own = {sum(backend, table_, stream.modulation.values, arena), stream.modulation.index, width_};
+    if (!stream.cross_gate.empty()) {
+      rows.cross = {sum(backend, cross_table_.row_slice(0, cross_rows), stream.cross_modulation.values, arena),
+                    stream.cross_modulation.index, width_};
+      rows.cross_gate.rows = sum(backend, cross_table_.row_slice(cross_rows, 1), stream.cross_gate, arena);
+    }
+    if (!prompt_table_.empty()) {
+      const auto prompt = sum(backend, prompt_table_, stream.prompt_modulation, arena);
+      rows.prompt_shift.rows = prompt.columns(0, width_);
+      rows.prompt_scale.rows = prompt.columns(width_, width_);
+    }
+    return rows;
+  }
+
+  /// normed [count, D] = RMS(x) * (1 + scale) + shift for the tokens [begin, begin + count), in the arena.
+  ltxmem::TensorView<const T, 2> modulated(Backend& backend, const Stream<T>& stream, const ltxmem::TokenRows& scale,
+                                           const ltxmem::TokenRows& shift, std::int64_t begin, std::int64_t count,
+                                           ltxmem::Arena& arena) const {
+    const auto normed = arena.take<T, 2>("normed", {count, width_});
+    ltxmem::NormArguments<T> arguments;
+    arguments.eps = eps_;
+    if (!scale.empty()) {
+      arguments.scale = scale.tokens(begin, count);
+      arguments.shift = shift.tokens(begin, count);
+    }
+    backend.template norm<T>(stream.x.rows(begin, count), arguments, normed);
+    return normed;
+  }
+
+  /// Keys and values that an attention makes of all tokens of this stream, in the arena.
+  KeyValues<T> keys_values(Backend& backend, const Attention<T, Backend>& attention, const Stream<T>& stream,
+                           const ltxmem::TokenRows& scale, const ltxmem::TokenRows& shift,
+                           const ltxmem::RotaryTable& rotary, const Tiles& tiles, ltxmem::Arena& arena) const {
+    const ltxmem::Extents<2> extents{stream.tokens(), attention.inner()};
+    KeyValues<T> made{ltxmem::ResidentRowStore<T>(arena.take<T>("keys", extents)),
+                      ltxmem::ResidentRowStore<T>(arena.take<T>("values", extents))};
+    ltxmem::for_each_tile(backend, stream.tokens(), tiles.queries, [&](std::int64_t begin, std::int64_t count) {
+      const auto scope = arena.scope();
+      const auto input = modulated(backend, stream, scale, shift, begin, count, arena);
+      attention.keys(backend, input, rotary.tokens(begin, count), made.keys.stage(backend, begin, count), arena);
+      made.keys.store(backend, begin, count);
+      attention.values(backend, input, made.values.stage(backend, begin, count), arena);
+      made.values.store(backend, begin, count);
+    });
+    return made;
+  }
+
+  KeyValues<T> self_keys_values(Backend& backend, const Stream<T>& stream, const Rows& rows, const Tiles& tiles,
+                                ltxmem::Arena& arena) const {
+    return keys_values(backend, self_, stream, rows.own[scale_self], rows.own[shift_self], stream.rotary, tiles, arena);
+  }
+
+  /// Keys and values of the text, modulated in 2.3.
+  KeyValues<T> text_keys_values(Backend& backend, const Stream<T>& stream, const Rows& rows,
+                                ltxmem::Arena& arena) const {
+    const ltxmem::Extents<2> extents{stream.context.extent(0), text_.inner()};
+    const auto k = arena.take<T>("text keys", extents);
+    const auto v = arena.take<T>("text values", extents);
+    const auto scope = arena.scope();
+    ltxmem::TensorView<const T, 2> context = stream.context;
+    if (!rows.prompt_scale.empty()) {
+      const auto modulated_context = arena.take<T, 2>("modulated context", context.extents());
+      ltxmem::NormArguments<T> arguments;
+      arguments.kind = ltxmem::NormKind::none;
+      arguments.scale = rows.prompt_scale;
+      arguments.shift = rows.prompt_shift;
+      backend.template norm<T>(context, arguments, modulated_context);
+      context = modulated_context;
+    }
+    text_.keys(backend, context, {}, k, arena);
+    text_.values(backend, context, v, arena);
+    return {ltxmem::ResidentRowStore<T>(k), ltxmem::ResidentRowStore<T>(v)};
+  }
+
+  /// x += gate * SelfAttention(x) for a tile of queries; without keys each token passes its own value on.
+  void self_attention(Backend& backend, const Stream<T>& stream, const Rows& rows, KeyValues<T>* made,
+                      const Tiles& tiles, std::int64_t begin, std::int64_t count, ltxmem::Arena& arena) const {
+    const auto scope = arena.scope();
+    const auto input = modulated(backend, stream, rows.own[scale_self], rows.own[shift_self], begin, count, arena);
+    const auto x = stream.x.rows(begin, count);
+    const ltxmem::LinearEpilogue<T> epilogue = gated_residual(x, rows.own[gate_self].tokens(begin, count));
+    if (made == nullptr) {
+      self_.pass_values(backend, input, epilogue, x, arena);
+      return;
+    }
+    self_.attend(backend, input, stream.rotary.tokens(begin, count), made->keys, made->values,
+                 log_mask(backend, stream, begin, count, arena), tiles.keys, epilogue, x, arena);
+  }
+
+  /// x += gate * TextAttention(x) for a tile of queries; modulated and gated in 2.3 only.
+  void text_attention(Backend& backend, const Stream<T>& stream, const Rows& rows, KeyValues<T>& made,
+                      const Tiles& tiles, std::int64_t begin, std::int64_t count, ltxmem::Arena& arena) const {
+    const auto scope = arena.scope();
+    const bool is_modulated = !prompt_table_.empty();
+    const auto input = is_modulated
+                           ? modulated(backend, stream, rows.own[scale_text], rows.own[shift_text], begin, count, arena)
+                           : modulated(backend, stream, {}, {}, begin, count, arena);
+    const auto x = stream.x.rows(begin, count);
+    const ltxmem::LinearEpilogue<T> epilogue =
+        gated_residual(x, is_modulated ? rows.own[gate_text].tokens(begin, count) : ltxmem::TokenRows{});
+    text_.attend(backend, input, {}, made.keys, made.values, {}, tiles.keys, epilogue, x, arena);
+  }
+
+  /// x += gate * FF(x) for a tile of tokens.
+  void feed_forward(Backend& backend, const Stream<T>& stream, const Rows& rows, const Tiles& tiles, std::int64_t begin,
+                    std::int64_t count, ltxmem::Arena& arena) const {
+    const auto scope = arena.scope();
+    const auto input = modulated(backend, stream, rows.own[scale_ffn], rows.own[shift_ffn], begin, count, arena);
+    const auto x = stream.x.rows(begin, count);
+    feed_forward_(backend, input, tiles.ffn_chunk, gated_residual(x, rows.own[gate_ffn].tokens(begin, count)), x,
+                  arena);
+  }
+
+  static ltxmem::LinearEpilogue<T> gated_residual(ltxmem::TensorView<T, 2> x, const ltxmem::TokenRows& gate) {
+    ltxmem::LinearEpilogue<T> epilogue;
+    epilogue.residual = x;
+    epilogue.gate = gate;
+    return epilogue;
+  }
+
+ private:
+  static ltxmem::TensorView<const float, 2> sum(Backend& backend, const ltxmem::WeightMatrix& table,
+                                                ltxmem::TensorView<const float, 2> addend, ltxmem::Arena& arena) {
+    const auto rows = arena.take<float>("block modulation", addend.extents());
+    add_table(backend, table, addend, rows);
+    return rows;
+  }
+
+  static ltxmem::TensorView<const float, 2> log_mask(Backend& backend, const Stream<T>& stream, std::int64_t begin,
+                                                     std::int64_t count, ltxmem::Arena& arena) {
+    if (stream.mask.empty()) return {};
+    const auto mask = arena.take<float, 2>("attention mask", {count, stream.tokens()});
+    backend.copy(stream.mask.rows(begin, count), mask);
+    backend.for_each({"log mask", 20 * mask.size(), 8 * mask.size()}, mask.size(), detail::LogMask{mask});
+    return mask;
+  }
+
+  std::int64_t width_;
+  float eps_;
+  Attention<T, Backend> self_;
+  Attention<T, Backend> text_;
+  FeedForward<T, Backend> feed_forward_;
+  ltxmem::WeightMatrix table_;
+  ltxmem::WeightMatrix cross_table_;
+  ltxmem::WeightMatrix prompt_table_;
+};
+
+}  // namespace ltx2

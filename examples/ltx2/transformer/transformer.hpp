@@ -1,0 +1,79 @@
+// SPDX-FileCopyrightText: The ltxmem authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "checkpoint/checkpoint.hpp"
+#include "ltxmem/backend/tiles.hpp"
+#include "transformer/block.hpp"
+#include "transformer/stream.hpp"
+
+namespace ltx2 {
+
+/// The audio-video diffusion transformer: one forward pass for one sample.
+///
+/// Computes  the velocity of every token, from noisy latents, noise levels, positions and text
+/// Shapes    see TransformerInput and TransformerOutput; either modality may be absent
+/// Memory    per video token 3 D elements (x, and keys and values of one block) and a few index numbers; the audio
+///           likewise, the text's keys and values, and scratch of one tile. Nothing is stored per token for modulation
+///           and positions: rows exist once per distinct timestep, angle tables once per distinct coordinate
+/// Numerics  activations are rounded to T between operations; no bit depends on tiles, chunks or threads
+/// Throws    ShapeError for inputs that do not fit the configuration; Cancelled
+/// Source    transformer.md of the format description
+template <ltxmem::Element T, ltxmem::Backend<T> Backend>
+class Transformer {
+ public:
+  /// Binds the weights of the file; the configuration may differ from the file's in what changes no shape.
+  Transformer(const Checkpoint& checkpoint, const TransformerConfig& config)
+      : video_(weights(checkpoint), config, StreamKind::video), audio_(weights(checkpoint), config, StreamKind::audio) {
+    blocks_.reserve(static_cast<std::size_t>(config.layers));
+    for (std::int64_t i = 0; i < config.layers; ++i) {
+      blocks_.emplace_back(weights(checkpoint).scope("transformer_blocks." + std::to_string(i)), config);
+    }
+  }
+
+  void operator()(Backend& backend, const TransformerInput& input, const TransformerOutput& output,
+                  const Tiles& options, ltxmem::Arena& arena) const {
+    ltxmem::expects(input.video || input.audio, "transformer: neither video nor audio");
+    ltxmem::expects(input.skips.empty() || input.skips.size() == blocks_.size(), "transformer: perturbations for ",
+                    input.skips.size(), " blocks of ", blocks_.size());
+    Tiles tiles = options;
+    tiles.queries = ltxmem::round_up(options.queries, ltxmem::row_quantum);
+    tiles.keys = ltxmem::round_up(options.keys, ltxmem::key_quantum);
+    static_assert(ltxmem::row_quantum % ltxmem::key_quantum == 0,
+                  "a tile of rows that the audio attends to must be whole key quanta");
+
+    const auto scope = arena.scope();
+    std::optional<Stream<T>> video;
+    std::optional<Stream<T>> audio;
+    {
+      const ltxmem::Step step(backend, "conditioning");
+      const auto sigma = [](const std::optional<StreamInput>& other) {
+        return other ? std::optional<float>(other->sigma) : std::nullopt;
+      };
+      if (input.video) video = video_.begin(backend, *input.video, sigma(input.audio), tiles.queries, arena);
+      if (input.audio) audio = audio_.begin(backend, *input.audio, sigma(input.video), tiles.queries, arena);
+    }
+    for (std::size_t i = 0; i < blocks_.size(); ++i) {
+      const ltxmem::Step step(backend, "block", static_cast<std::int64_t>(i));
+      blocks_[i](backend, video ? &*video : nullptr, audio ? &*audio : nullptr,
+                 input.skips.empty() ? BlockSkips{} : input.skips[i], tiles, arena);
+    }
+    const ltxmem::Step step(backend, "output");
+    if (video && !output.video.empty()) video_.finish(backend, *video, tiles.queries, output.video, arena);
+    if (audio && !output.audio.empty()) audio_.finish(backend, *audio, tiles.queries, output.audio, arena);
+  }
+
+ private:
+  static WeightScope weights(const Checkpoint& checkpoint) { return checkpoint.prefixed("model.diffusion_model."); }
+
+  StreamEnds<T, Backend> video_;
+  StreamEnds<T, Backend> audio_;
+  std::vector<Block<T, Backend>> blocks_;
+};
+
+}  // namespace ltx2
