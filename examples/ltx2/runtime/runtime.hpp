@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <stop_token>
 #include <string>
@@ -55,6 +56,16 @@ class Runtime {
   HostBackend& backend() noexcept { return backend_; }
   Report& report() noexcept { return report_; }
 
+  /// Calls announced(n) when n more named steps of work become known, and stepped() whenever one begins. For progress.
+  void watch(std::function<void(std::int64_t)> announced, const std::function<void()>& stepped) {
+    announced_ = std::move(announced);
+    backend_.on_step([stepped](const char*, std::int64_t) { stepped(); });
+  }
+  /// Tells the watcher of work that will be run in planned workspaces; run() does it by itself.
+  void announce(std::int64_t steps) const {
+    if (announced_) announced_(steps);
+  }
+
   /// Memory for what outlives a workspace: latents, frames, waveforms. Counted in the host space.
   ltxmem::ResourceRef host_memory() noexcept { return counted(ltxmem::MemorySpace::host); }
 
@@ -100,6 +111,7 @@ class Runtime {
                                                                               ltxmem::CountingResource(host_resource_)};
   HostBackend backend_;
   Report report_;
+  std::function<void(std::int64_t)> announced_;
   bool stage_open_ = false;
 };
 
@@ -167,6 +179,7 @@ class PlannedWorkspace {
       for (std::size_t space = 0; space < stage.planned_peak.size(); ++space) {
         stage.planned_peak[space] = std::max(stage.planned_peak[space], runtime_.counted_[space].current_bytes());
       }
+      stage.operations.steps += plan.operations.steps;
       stage.operations.operations += plan.operations.operations;
       stage.operations.flops += plan.operations.flops;
       stage.operations.bytes += plan.operations.bytes;
@@ -192,7 +205,9 @@ template <class Body>
 void Runtime::run(const char* stage_name, Body&& body) {
   std::unique_ptr<Stage> stage;
   if (!stage_open_) stage = std::make_unique<Stage>(*this, stage_name);
-  PlannedWorkspace(*this, plan(body)).run(body);
+  const Plan planned = plan(body);
+  announce(planned.operations.steps);
+  PlannedWorkspace(*this, planned).run(body);
 }
 
 }  // namespace ltx2

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <optional>
 #include <span>
 #include <stop_token>
@@ -131,7 +132,11 @@ class CpuBackend {
     if (event.worker != nullptr) event.worker->wait(event.ticket);
   }
 
-  void enter_step(const char*, std::int64_t) noexcept {}
+  /// Calls listener(name, index) in the calling thread whenever a named step begins; an empty one ends that.
+  void on_step(std::function<void(const char*, std::int64_t)> listener) { step_listener_ = std::move(listener); }
+  void enter_step(const char* name, std::int64_t index) {
+    if (step_listener_) step_listener_(name, index);
+  }
   void leave_step() noexcept {}
   bool collapses_loops() const noexcept { return false; }
   void begin_repeated(std::int64_t) noexcept {}
@@ -160,6 +165,7 @@ class CpuBackend {
 
   ThreadPool pool_;
   Gemm gemm_;
+  std::function<void(const char*, std::int64_t)> step_listener_;
   std::optional<CopyWorker> copy_in_;
   std::optional<CopyWorker> copy_out_;
 };

@@ -37,6 +37,7 @@ class Record {
   };
 
   struct Totals {
+    std::int64_t steps = 0;  ///< named steps entered
     std::int64_t operations = 0;
     std::int64_t flops = 0;
     std::int64_t bytes = 0;           ///< of compute operations
@@ -52,6 +53,7 @@ class Record {
   void enter_step(const char* name, std::int64_t index) {
     steps_.push_back({step_, name, index});
     step_ = steps_.size() - 1;
+    steps_entered_ += times_;
   }
   void leave_step() noexcept { step_ = steps_[step_].parent; }
 
@@ -81,6 +83,7 @@ class Record {
 
   Totals totals() const {
     Totals sum;
+    sum.steps = steps_entered_;
     for (const Entry& entry : entries_) {
       if (entry.queue == WorkQueue::compute) {
         sum.operations += entry.times;
@@ -98,6 +101,7 @@ class Record {
   std::vector<StepName> steps_;
   std::size_t step_ = 0;
   std::int64_t times_ = 1;
+  std::int64_t steps_entered_ = 0;
   std::vector<std::int64_t> outer_times_;
 };
 
