@@ -6,6 +6,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <utility>
@@ -56,14 +57,21 @@ class Runtime {
   HostBackend& backend() noexcept { return backend_; }
   Report& report() noexcept { return report_; }
 
-  /// Calls announced(n) when n more named steps of work become known, and stepped() whenever one begins. For progress.
-  void watch(std::function<void(std::int64_t)> announced, const std::function<void()>& stepped) {
-    announced_ = std::move(announced);
-    backend_.on_step([stepped](const char*, std::int64_t) { stepped(); });
+  /// Who is told how a run goes, in the calling thread; for progress.
+  struct Watcher {
+    std::function<void(const std::string& name)> stage_began;
+    std::function<void(std::int64_t steps)> announced;  ///< so many more named steps have become known
+    std::function<void()> stepped;                      ///< one of them begins
+    std::function<void()> stage_ended;
+  };
+  /// All four members must be callable.
+  void watch(Watcher watcher) {
+    watcher_ = std::move(watcher);
+    backend_.on_step([this](const char*, std::int64_t) { watcher_->stepped(); });
   }
   /// Tells the watcher of work that will be run in planned workspaces; run() does it by itself.
   void announce(std::int64_t steps) const {
-    if (announced_) announced_(steps);
+    if (watcher_) watcher_->announced(steps);
   }
 
   /// Memory for what outlives a workspace: latents, frames, waveforms. Counted in the host space.
@@ -111,7 +119,7 @@ class Runtime {
                                                                               ltxmem::CountingResource(host_resource_)};
   HostBackend backend_;
   Report report_;
-  std::function<void(std::int64_t)> announced_;
+  std::optional<Watcher> watcher_;
   bool stage_open_ = false;
 };
 
@@ -128,6 +136,7 @@ class Stage {
     for (std::size_t space = 0; space < runtime.counted_.size(); ++space) {
       report.planned_peak[space] = runtime.counted_[space].current_bytes();
     }
+    if (runtime.watcher_) runtime.watcher_->stage_began(report.name);
     runtime.report_.stages.push_back(std::move(report));
   }
   Stage(const Stage&) = delete;
@@ -139,6 +148,7 @@ class Stage {
       report.measured_peak[space] = runtime_.counted_[space].peak_bytes();
     }
     runtime_.stage_open_ = false;
+    if (runtime_.watcher_) runtime_.watcher_->stage_ended();
   }
 
  private:
