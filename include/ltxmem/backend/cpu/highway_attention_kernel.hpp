@@ -1,0 +1,317 @@
+// SPDX-FileCopyrightText: The ltxmem authors
+// SPDX-License-Identifier: Apache-2.0
+
+// The functions behind HighwayAttention, compiled once for every instruction set that Highway can choose at run time.
+// highway_attention.hpp has Highway include this file that many times, hence the toggle instead of #pragma once.
+#if defined(LTXMEM_HIGHWAY_ATTENTION_TOGGLE) == defined(HWY_TARGET_TOGGLE)
+#ifdef LTXMEM_HIGHWAY_ATTENTION_TOGGLE
+#undef LTXMEM_HIGHWAY_ATTENTION_TOGGLE
+#else
+#define LTXMEM_HIGHWAY_ATTENTION_TOGGLE
+#endif
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <utility>
+
+#include <hwy/highway.h>
+
+#include "ltxmem/backend/cpu/attention_kernel.hpp"
+#include "ltxmem/backend/cpu/portable_attention.hpp"
+#include "ltxmem/core/dtype.hpp"
+#include "ltxmem/core/tensor_view.hpp"
+#include "ltxmem/math/softmax_state.hpp"
+
+HWY_BEFORE_NAMESPACE();
+namespace ltxmem::cpu::HWY_NAMESPACE {
+
+#if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128
+
+// Without vectors of a known kind the portable kernel is the better one.
+
+inline void append_quantum(const AttentionQuantum& quantum) {
+  PortableAttention::append(quantum);
+}
+
+template <class T>
+void pack_keys(const T* keys, std::int64_t stride, std::int64_t count, std::int64_t head_dim, float* packed) {
+  PortableAttention::pack_keys(TensorView<const T, 2>(keys, {count, head_dim}, {stride, 1}), packed);
+}
+
+template <class T>
+void pack_values(const T* values, std::int64_t stride, std::int64_t count, std::int64_t head_dim,
+                 std::int64_t padded_head_dim, float* packed) {
+  PortableAttention::pack_values(TensorView<const T, 2>(values, {count, head_dim}, {stride, 1}), padded_head_dim,
+                                 packed);
+}
+
+#else
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+using Floats = hn::CappedTag<float, static_cast<std::size_t>(attention_lanes)>;
+using Vector = hn::Vec<Floats>;
+inline constexpr std::size_t lanes = hn::MaxLanes(Floats());
+
+/// Register tile: tile_rows x tile_vectors sums fill the register file and leave room for one row of the second factor
+/// and a broadcast. 32 registers with AVX-512, 16 before.
+inline constexpr std::size_t tile_rows = 6;
+static_assert(tile_rows == PortableAttention::row_group, "highway attention: one scratch layout for every target");
+inline constexpr std::size_t tile_vectors = lanes == 16 ? 4 : 2;
+inline constexpr std::int64_t panel_keys = static_cast<std::int64_t>(tile_vectors * lanes);
+
+// ------------------------------------------------------------------------------------------------------------ packing
+
+template <class D>
+HWY_INLINE hn::Vec<D> load_floats(D d, const float* from) {
+  return hn::LoadU(d, from);
+}
+template <class D>
+HWY_INLINE hn::Vec<D> load_floats(D d, const bfloat16* from) {
+  const hn::Rebind<std::uint32_t, D> wide;
+  const hn::Rebind<std::uint16_t, D> narrow;
+  const auto bits = hn::LoadU(narrow, reinterpret_cast<const std::uint16_t*>(from));
+  return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(wide, bits)));
+}
+template <class D>
+HWY_INLINE hn::Vec<D> load_floats(D d, const half* from) {
+  const hn::Rebind<std::uint16_t, D> narrow;
+  const hn::Rebind<hwy::float16_t, D> halves;
+  const auto bits = hn::LoadU(narrow, reinterpret_cast<const std::uint16_t*>(from));
+  return hn::PromoteTo(d, hn::BitCast(halves, bits));
+}
+
+/// Panels of panel_keys keys, a panel being [head_dim][panel_keys]. Whole 4 x 4 squares are transposed in registers.
+template <class T>
+void pack_keys(const T* keys, std::int64_t stride, std::int64_t count, std::int64_t head_dim, float* packed) {
+  constexpr hn::FixedTag<float, 4> four;
+  for (std::int64_t key = 0; key < key_quantum; key += 4) {
+    float* to = packed + key / panel_keys * panel_keys * head_dim + key % panel_keys;
+    const T* from = keys + key * stride;
+    std::int64_t d = 0;
+    if (key + 4 <= count) {
+      for (; d + 4 <= head_dim; d += 4) {
+        const auto row0 = load_floats(four, from + d);
+        const auto row1 = load_floats(four, from + stride + d);
+        const auto row2 = load_floats(four, from + 2 * stride + d);
+        const auto row3 = load_floats(four, from + 3 * stride + d);
+        const auto low01 = hn::InterleaveLower(four, row0, row1);
+        const auto low23 = hn::InterleaveLower(four, row2, row3);
+        const auto high01 = hn::InterleaveUpper(four, row0, row1);
+        const auto high23 = hn::InterleaveUpper(four, row2, row3);
+        hn::StoreU(hn::ConcatLowerLower(four, low23, low01), four, to + d * panel_keys);
+        hn::StoreU(hn::ConcatUpperUpper(four, low23, low01), four, to + (d + 1) * panel_keys);
+        hn::StoreU(hn::ConcatLowerLower(four, high23, high01), four, to + (d + 2) * panel_keys);
+        hn::StoreU(hn::ConcatUpperUpper(four, high23, high01), four, to + (d + 3) * panel_keys);
+      }
+    }
+    for (; d < head_dim; ++d) {
+      for (std::int64_t i = 0; i < 4; ++i) {
+        to[d * panel_keys + i] = key + i < count ? static_cast<float>(from[i * stride + d]) : 0.0F;
+      }
+    }
+  }
+}
+
+template <class T>
+void pack_values(const T* values, std::int64_t stride, std::int64_t count, std::int64_t head_dim,
+                 std::int64_t padded_head_dim, float* packed) {
+  constexpr Floats all;
+  constexpr auto step = static_cast<std::int64_t>(lanes);
+  for (std::int64_t key = 0; key < count; ++key, values += stride, packed += padded_head_dim) {
+    std::int64_t d = 0;
+    for (; d + step <= head_dim; d += step) hn::Store(load_floats(all, values + d), all, packed + d);
+    for (; d < head_dim; ++d) packed[d] = static_cast<float>(values[d]);
+    for (; d < padded_head_dim; ++d) packed[d] = 0.0F;
+  }
+}
+
+// ----------------------------------------------------------------------------------------------------- the two
+// products
+
+/// tile_rows x V sums. Indices are constants everywhere (folds, no loops): compilers keep the sums in registers then.
+template <std::size_t V>
+struct Tile {
+  using Rows = std::make_index_sequence<tile_rows>;
+  using Columns = std::make_index_sequence<V>;
+
+  Vector sums[tile_rows][V];
+
+  HWY_INLINE void clear() { clear_rows(Rows{}); }
+  HWY_INLINE void load(const float* from, std::int64_t stride, const float* factor) {
+    load_rows(from, stride, factor, Rows{});
+  }
+  HWY_INLINE void store(float* to, std::int64_t stride) const { store_rows(to, stride, Rows{}); }
+
+  /// Adds the sum over steps of a[step, row] * b[step, lane].
+  HWY_INLINE void add_products(const float* a, std::int64_t step_stride, std::int64_t row_stride, const float* b,
+                               std::int64_t b_stride, std::int64_t steps) {
+    for (std::int64_t step = 0; step < steps; ++step, a += step_stride, b += b_stride) {
+      add_step(a, row_stride, b, Rows{}, Columns{});
+    }
+  }
+
+ private:
+  template <std::size_t R, std::size_t... C>
+  HWY_INLINE void clear_row(std::index_sequence<C...>) {
+    ((sums[R][C] = hn::Zero(Floats())), ...);
+  }
+  template <std::size_t... R>
+  HWY_INLINE void clear_rows(std::index_sequence<R...>) {
+    (clear_row<R>(Columns{}), ...);
+  }
+
+  template <std::size_t R, std::size_t... C>
+  HWY_INLINE void load_row(const float* from, float factor, std::index_sequence<C...>) {
+    const Vector scale = hn::Set(Floats(), factor);
+    ((sums[R][C] = hn::Mul(scale, hn::Load(Floats(), from + C * lanes))), ...);
+  }
+  template <std::size_t... R>
+  HWY_INLINE void load_rows(const float* from, std::int64_t stride, const float* factor, std::index_sequence<R...>) {
+    (load_row<R>(from + static_cast<std::int64_t>(R) * stride, factor[R], Columns{}), ...);
+  }
+
+  template <std::size_t R, std::size_t... C>
+  HWY_INLINE void store_row(float* to, std::index_sequence<C...>) const {
+    (hn::Store(sums[R][C], Floats(), to + C * lanes), ...);
+  }
+  template <std::size_t... R>
+  HWY_INLINE void store_rows(float* to, std::int64_t stride, std::index_sequence<R...>) const {
+    (store_row<R>(to + static_cast<std::int64_t>(R) * stride, Columns{}), ...);
+  }
+
+  template <std::size_t R, std::size_t... C>
+  HWY_INLINE void add_row(float a, const Vector (&b)[V], std::index_sequence<C...>) {
+    const Vector factor = hn::Set(Floats(), a);
+    ((sums[R][C] = hn::MulAdd(factor, b[C], sums[R][C])), ...);
+  }
+  template <std::size_t... R, std::size_t... C>
+  HWY_INLINE void add_step(const float* a, std::int64_t row_stride, const float* b, std::index_sequence<R...>,
+                           std::index_sequence<C...>) {
+    const Vector row[V] = {hn::Load(Floats(), b + C * lanes)...};
+    (add_row<R>(a[static_cast<std::int64_t>(R) * row_stride], row, Columns{}), ...);
+  }
+};
+
+/// scores [tile_rows][key_quantum] = q . k
+HWY_INLINE void score(const AttentionQuantum& quantum, const float* queries) {
+  for (std::int64_t key = 0; key < quantum.keys_count; key += panel_keys) {
+    Tile<tile_vectors> tile;
+    tile.clear();
+    tile.add_products(queries, tile_rows, 1, quantum.keys + key * quantum.head_dim, panel_keys, quantum.head_dim);
+    tile.store(quantum.scores + key, key_quantum);
+  }
+}
+
+/// accumulator = rescale * accumulator + p . v for the columns from `column` on that V vectors cover as a whole.
+template <std::size_t V>
+HWY_INLINE void accumulate(const AttentionQuantum& quantum, const float* rescale, float* accumulator,
+                           std::int64_t& column) {
+  constexpr auto width = static_cast<std::int64_t>(V * lanes);
+  const std::int64_t stride = quantum.padded_head_dim;
+  for (; column + width <= stride; column += width) {
+    Tile<V> tile;
+    tile.load(accumulator + column, stride, rescale);
+    tile.add_products(quantum.scores, 1, key_quantum, quantum.values + column, stride, quantum.keys_count);
+    tile.store(accumulator + column, stride);
+  }
+}
+
+// ------------------------------------------------------------------------------------------------------------- softmax
+
+/// exp2_nonpositive on a vector.
+HWY_INLINE Vector exp2_vector(Vector x) {
+  constexpr Floats d;
+  const hn::RebindToUnsigned<Floats> u;
+  const Vector shift = hn::Set(d, exp2_shift);
+  const Vector clamped = hn::Max(x, hn::Set(d, exp2_floor));
+  const Vector shifted = hn::Add(clamped, shift);
+  const Vector f = hn::Sub(clamped, hn::Sub(shifted, shift));
+  Vector value = hn::Set(d, exp2_coefficients[0]);
+  value = hn::MulAdd(value, f, hn::Set(d, exp2_coefficients[1]));
+  value = hn::MulAdd(value, f, hn::Set(d, exp2_coefficients[2]));
+  value = hn::MulAdd(value, f, hn::Set(d, exp2_coefficients[3]));
+  value = hn::MulAdd(value, f, hn::Set(d, exp2_coefficients[4]));
+  value = hn::MulAdd(value, f, hn::Set(d, exp2_coefficients[5]));
+  value = hn::MulAdd(value, f, hn::Set(d, 1.0F));
+  const auto exponent = hn::ShiftLeft<23>(hn::Add(hn::BitCast(u, shifted), hn::Set(u, 127U)));
+  return hn::Mul(value, hn::BitCast(d, exponent));
+}
+
+/// Turns the scores of one row into 2^(score - maximum), updates its state and returns the factor of what was
+/// accumulated before.
+HWY_INLINE float softmax_row(float* scores, float& maximum, float& sum) {
+  constexpr Floats d;
+  constexpr auto step = static_cast<std::int64_t>(lanes);
+  Vector highest0 = hn::Load(d, scores);
+  Vector highest1 = hn::Load(d, scores + step);
+  for (std::int64_t key = 2 * step; key < key_quantum; key += 2 * step) {
+    highest0 = hn::Max(highest0, hn::Load(d, scores + key));
+    highest1 = hn::Max(highest1, hn::Load(d, scores + key + step));
+  }
+  const float row_maximum = hn::GetLane(hn::MaxOfLanes(d, hn::Max(highest0, highest1)));
+
+  const SoftmaxState before{maximum, sum};
+  const Vector base = hn::Set(d, softmax_base(maximum < row_maximum ? row_maximum : maximum));
+  Vector sum0 = hn::Zero(d);
+  Vector sum1 = hn::Zero(d);
+  for (std::int64_t key = 0; key < key_quantum; key += 2 * step) {
+    const Vector p0 = exp2_vector(hn::Sub(hn::Load(d, scores + key), base));
+    const Vector p1 = exp2_vector(hn::Sub(hn::Load(d, scores + key + step), base));
+    hn::Store(p0, d, scores + key);
+    hn::Store(p1, d, scores + key + step);
+    sum0 = hn::Add(sum0, p0);
+    sum1 = hn::Add(sum1, p1);
+  }
+  const SoftmaxState after = softmax_append(before, row_maximum, hn::GetLane(hn::SumOfLanes(d, hn::Add(sum0, sum1))));
+  maximum = after.maximum;
+  sum = after.sum;
+  return softmax_rescale(before.maximum, after.maximum);
+}
+
+inline void append_quantum(const AttentionQuantum& quantum) {
+  constexpr auto group = static_cast<std::int64_t>(tile_rows);
+  for (std::int64_t row = 0; row < quantum.rows; row += group) {
+    score(quantum, quantum.queries + row * quantum.head_dim);
+    if (quantum.hides) mask_scores(quantum, row, group);
+    float rescale[tile_rows];
+    for (std::int64_t r = 0; r < group; ++r) {
+      rescale[r] = softmax_row(quantum.scores + r * key_quantum, quantum.maximum[row + r], quantum.sum[row + r]);
+    }
+    float* accumulator = quantum.accumulator + row * quantum.padded_head_dim;
+    std::int64_t column = 0;
+    accumulate<tile_vectors>(quantum, rescale, accumulator, column);
+    accumulate<2>(quantum, rescale, accumulator, column);
+    accumulate<1>(quantum, rescale, accumulator, column);
+  }
+}
+
+#endif  // HWY_TARGET
+
+/// Calls fn with a pointer of the type behind the name; only element types arrive here.
+template <class Fn>
+HWY_INLINE void with_rows(const void* rows, DType dtype, const Fn& fn) {
+  switch (dtype) {
+    case DType::f32: return fn(static_cast<const float*>(rows));
+    case DType::bf16: return fn(static_cast<const bfloat16*>(rows));
+    default: return fn(static_cast<const half*>(rows));
+  }
+}
+
+inline void pack_key_rows(const void* rows, DType dtype, std::int64_t stride, std::int64_t count, std::int64_t head_dim,
+                          float* packed) {
+  with_rows(rows, dtype, [&](const auto* keys) HWY_ATTR { pack_keys(keys, stride, count, head_dim, packed); });
+}
+
+inline void pack_value_rows(const void* rows, DType dtype, std::int64_t stride, std::int64_t count,
+                            std::int64_t head_dim, std::int64_t padded_head_dim, float* packed) {
+  with_rows(rows, dtype, [&](const auto* values) HWY_ATTR {
+    pack_values(values, stride, count, head_dim, padded_head_dim, packed);
+  });
+}
+
+}  // namespace ltxmem::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // LTXMEM_HIGHWAY_ATTENTION_TOGGLE
