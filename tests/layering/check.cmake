@@ -33,6 +33,7 @@ set(MAY_io core/.* memory/.*)
 # names without a slash and without an extension.
 set(foreign
   "(^|/)onednn_[^/]*$ includes oneapi/dnnl/.*"
+  "(^|/)onednn_[^/]*$ includes dlfcn\\.h"
   "(^|/)highway_[^/]*$ includes hwy/.*"
   "(^|/)avx512_[^/]*$ includes immintrin\\.h"
   "(^|/)mpi_[^/]*$ includes mpi\\.h"
