@@ -45,7 +45,10 @@ class CaseModels {
 
   /// Opened on first use and kept. A case that adds LoRAs must clear them again.
   Checkpoint& open(const std::string& name);
-  Checkpoint& model_of(const Case& test) { return checkpoint_.empty() ? open(test.model) : open_path(checkpoint_); }
+  Checkpoint& model_of(const Case& test) { return open_path(path_of_model(test)); }
+  std::filesystem::path path_of_model(const Case& test) const {
+    return checkpoint_.empty() ? path(test.model) : checkpoint_;
+  }
 
  private:
   Checkpoint& open_path(const std::filesystem::path& path);

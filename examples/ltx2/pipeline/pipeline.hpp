@@ -1,0 +1,74 @@
+// SPDX-FileCopyrightText: The ltxmem authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <stop_token>
+
+#include "ltxmem/core/tensor.hpp"
+#include "media/image.hpp"
+#include "pipeline/models.hpp"
+#include "pipeline/request.hpp"
+#include "runtime/runtime.hpp"
+#include "sampler/latent_shape.hpp"
+#include "sampler/noise.hpp"
+
+/// From a prompt to latents, and from latents to pictures and sound.
+/// Source  sampling.md 7 of the format description
+
+namespace ltx2 {
+
+/// An image as it enters the clip: read, and recompressed if that was asked for, but not yet resized.
+struct PlacedImage {
+  Image image;
+  std::int64_t frame = 0;
+  float strength = 1.0F;
+};
+
+/// Both contexts of one prompt, [rows, width].
+struct EncodedPrompt {
+  ltxmem::Tensor<float, 2> video;
+  ltxmem::Tensor<float, 2> audio;
+};
+
+/// Clean latents of a clip as tokens.
+struct Latents {
+  VideoGrid grid;
+  ltxmem::Tensor<float, 2> video;  ///< [grid tokens, channels]
+  ltxmem::Tensor<float, 2> audio;  ///< [frames, channels * bins]
+};
+
+/// What sampling made, with what it made on the way: small beside the pictures.
+struct Sample {
+  EncodedPrompt prompt;
+  std::optional<Latents> first_stage;
+  std::optional<ltxmem::Tensor<float, 2>> upsampled;  ///< video of the first stage at the second one's size
+  Latents result;
+};
+
+struct PipelineHooks {
+  std::stop_token stop;
+  /// Writes the initial noise [tokens, channels] of stage 1 or 2; empty: drawn from the seed.
+  std::function<void(int stage, Modality, ltxmem::TensorView<float, 2>)> initial_noise;
+};
+
+/// Runs the request's pipeline up to clean latents.
+///
+/// Memory   each stage's planned workspace; between stages contexts and latents
+/// Throws   ShapeError, IoError (models that do not fit each other), OutOfMemory, Cancelled
+Sample run_pipeline(const GenerateRequest& request, Models& models, std::span<const PlacedImage> images,
+                    Runtime& runtime, const PipelineHooks& hooks);
+
+/// Frames [frames, height, width, 3] in [0, 1].
+ltxmem::Tensor<float, 4> decode_frames(const Models& models, const Latents& latents, Runtime& runtime);
+
+struct Sound {
+  ltxmem::Tensor<float, 2> waveform;  ///< [samples, 2] in [-1, 1]
+  std::int64_t sample_rate = 0;
+};
+Sound decode_sound(const Models& models, const Latents& latents, Runtime& runtime);
+
+}  // namespace ltx2

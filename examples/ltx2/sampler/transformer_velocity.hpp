@@ -1,0 +1,47 @@
+// SPDX-FileCopyrightText: The ltxmem authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+#include "ltxmem/core/tensor_view.hpp"
+#include "model/rotary.hpp"
+#include "sampler/denoise.hpp"
+#include "transformer/transformer_model.hpp"
+
+namespace ltx2 {
+
+/// What both streams read of one prompt, [length, width] each.
+struct ContextViews {
+  ltxmem::TensorView<const float, 2> video;
+  ltxmem::TensorView<const float, 2> audio;
+};
+
+/// The diffusion transformer as the sampling loop calls it. Positions are those of the states it is made for; model and
+/// contexts are borrowed. The negative contexts are only needed for unconditional passes.
+class TransformerVelocity {
+ public:
+  TransformerVelocity(TransformerModel& model, std::int64_t layers, const LatentState& video, const LatentState& audio,
+                      const ContextViews& positive, const ContextViews& negative = {});
+
+  void operator()(const VelocityRequest& request, ltxmem::TensorView<float, 2> video,
+                  ltxmem::TensorView<float, 2> audio);
+
+  /// At the first evaluation the runtime's watcher is told how many named steps so many evaluations take.
+  void announce_to(Runtime& runtime, std::int64_t evaluations) {
+    announce_to_ = &runtime;
+    evaluations_ = evaluations;
+  }
+
+ private:
+  TransformerModel* model_;
+  std::int64_t layers_;
+  TokenPositions video_positions_;
+  TokenPositions audio_positions_;
+  ContextViews positive_;
+  ContextViews negative_;
+  Runtime* announce_to_ = nullptr;
+  std::int64_t evaluations_ = 0;
+};
+
+}  // namespace ltx2
