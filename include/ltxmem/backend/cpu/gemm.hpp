@@ -10,9 +10,10 @@
 
 /// The matrix product that a CpuBackend is built on: one thread, one tile of the output.
 ///
-/// A CpuGemm g provides, for x [M, K] and w [N, K] with contiguous columns and any row strides,
+/// A CpuGemm g provides, for x [M, K] and w [N, K] with contiguous columns,
 ///   g.multiply(x, w, product, scratch)   product [M, N] (dense, float) = x w^T, accumulated in float
 ///   G::scratch_bytes<T>()                scratch that any such call may use; a bound, independent of M, N and K
+///   G::dense_operands                    true when rows of x and w must follow one another without gaps
 /// with M at most row_quantum and N at most gemm_columns. An element of the product depends on its row of x and its row
 /// of w alone, to the bit: not on M, N, the row's position, or what other rows hold. Calls from several threads at once
 /// are safe when product and scratch are distinct. scratch is aligned to buffer_alignment.
@@ -28,6 +29,7 @@ concept CpuGemm = Element<T> && std::default_initializable<G> &&
              std::byte* scratch) {
   gemm.multiply(x, w, product, scratch);
   { G::template scratch_bytes<T>() } -> std::same_as<std::size_t>;
+  { G::dense_operands } -> std::convertible_to<bool>;
 };
 
 }  // namespace ltxmem

@@ -21,8 +21,10 @@
 /// single-threaded gemm calls into float memory of the worker, its epilogue rounds once and writes y. The width of the
 /// blocks follows from the layer alone, so neither threads nor chunks move a column.
 ///
-/// A weight of another type than T (or at an address that no T may have) is expanded to T, a block of rows at a time,
-/// into memory of the worker; an item then covers panel_quanta tiles, so that one expansion serves many tokens.
+/// A weight of another type than T (or at an address that no T may have, or with gaps that the gemm does not take) is
+/// expanded to T, a block of rows at a time, into memory of the worker; an item then covers panel_quanta tiles, so that
+/// one expansion serves many tokens. An x with gaps between its rows is copied, some rows at a time, for a gemm that
+/// takes none.
 
 namespace ltxmem::cpu {
 
@@ -30,9 +32,10 @@ namespace detail {
 
 inline constexpr std::int64_t panel_quanta = 16;
 
-template <Element T>
+template <class Gemm, Element T>
 bool needs_panel(const WeightMatrix& weight) {
-  return weight.dtype != dtype_of<T> || reinterpret_cast<std::uintptr_t>(weight.data) % alignof(T) != 0;
+  return weight.dtype != dtype_of<T> || reinterpret_cast<std::uintptr_t>(weight.data) % alignof(T) != 0 ||
+         (Gemm::dense_operands && weight.row_stride != weight.columns);
 }
 
 /// What one worker needs for one term.
@@ -40,15 +43,23 @@ struct LinearLayout {
   std::int64_t columns = 0;       ///< of a block
   std::size_t tile_bytes = 0;     ///< row quantum by columns, float
   std::size_t scratch_bytes = 0;  ///< of the gemm
+  std::size_t rows_bytes = 0;     ///< copied rows of x, T
   std::size_t panel_bytes = 0;    ///< columns by inputs, T; zero when the weight is used in place
 
-  std::size_t bytes() const noexcept { return tile_bytes + scratch_bytes + panel_bytes; }
+  std::size_t bytes() const noexcept { return tile_bytes + scratch_bytes + rows_bytes + panel_bytes; }
 };
 
+/// Bytes for copied rows of x: half a MiB, or one row where that is longer.
+template <class Gemm, Element T>
+std::size_t rows_bytes(std::int64_t inputs) {
+  constexpr std::int64_t usual = (std::int64_t{1} << 19) / static_cast<std::int64_t>(sizeof(T));
+  return Gemm::dense_operands ? aligned_bytes(byte_count<T>(Extents<1>{std::max(inputs, usual)})) : 0;
+}
+
 /// Bytes of a block of weight rows expanded to T.
-template <Element T>
+template <class Gemm, Element T>
 std::size_t panel_bytes(std::int64_t columns, const WeightMatrix& weight) {
-  return needs_panel<T>(weight) ? aligned_bytes(byte_count<T>(Extents<2>{columns, weight.columns})) : 0;
+  return needs_panel<Gemm, T>(weight) ? aligned_bytes(byte_count<T>(Extents<2>{columns, weight.columns})) : 0;
 }
 
 /// A sixteenth of the outputs, so that short sequences keep many cores busy; narrower where an expanded panel would
@@ -58,7 +69,7 @@ LinearLayout linear_layout(std::int64_t tokens, const WeightMatrix& weight) {
   constexpr std::int64_t narrowest = 32;
   LinearLayout layout;
   layout.columns = std::clamp(round_up(ceil_div(weight.rows, 16), 64), std::int64_t{64}, gemm_columns);
-  if (needs_panel<T>(weight)) {
+  if (needs_panel<Gemm, T>(weight)) {
     constexpr std::int64_t panel_elements = (std::int64_t{4} << 20) / static_cast<std::int64_t>(sizeof(T));
     const std::int64_t fitting = panel_elements / std::max<std::int64_t>(weight.columns, 1) / narrowest * narrowest;
     layout.columns = std::clamp(fitting, narrowest, layout.columns);
@@ -66,7 +77,8 @@ LinearLayout linear_layout(std::int64_t tokens, const WeightMatrix& weight) {
   layout.columns = std::min(layout.columns, round_up(weight.rows, narrowest));
   layout.tile_bytes = aligned_bytes(byte_count<float>(Extents<2>{std::min(tokens, row_quantum), layout.columns}));
   layout.scratch_bytes = aligned_bytes(Gemm::template scratch_bytes<T>());
-  layout.panel_bytes = panel_bytes<T>(layout.columns, weight);
+  layout.rows_bytes = rows_bytes<Gemm, T>(weight.columns);
+  layout.panel_bytes = panel_bytes<Gemm, T>(layout.columns, weight);
   return layout;
 }
 
@@ -181,18 +193,25 @@ class LinearCall {
              TensorView<Out, 2> y)
       : gemm_(gemm), terms_(terms), epilogue_(epilogue), y_(y) {
     std::size_t all_panels = 0;
+    std::size_t largest_panel = 0;
     columns_ = gemm_columns;
     for (const LinearTerm<T>& term : terms) {
       const LinearLayout layout = linear_layout<Gemm, T>(y.extent(0), term.weight);
       columns_ = std::min(columns_, layout.columns);
       worker_bytes_ = std::max(worker_bytes_, layout.bytes());
       scratch_bytes_ = layout.scratch_bytes;
+      rows_bytes_ = std::max(rows_bytes_, layout.rows_bytes);
     }
     // Sum and product share the tile's memory when there are several terms, so blocks are half as wide.
     if (terms.size() > 1) columns_ /= 2;
-    tile_bytes_ = aligned_bytes(byte_count<float>(Extents<2>{std::min(y.extent(0), row_quantum), columns_}));
-    for (const LinearTerm<T>& term : terms) all_panels += panel_bytes<T>(columns_, term.weight);
-    keep_panels_ = all_panels <= worker_bytes_ - panels_begin();
+    for (const LinearTerm<T>& term : terms) {
+      const std::size_t bytes = panel_bytes<Gemm, T>(columns_, term.weight);
+      all_panels += bytes;
+      largest_panel = std::max(largest_panel, bytes);
+    }
+    tile_elements_ = std::min(y.extent(0), row_quantum) * columns_;
+    keep_panels_ = panels_begin() + all_panels <= worker_bytes_;
+    expects(panels_begin() + largest_panel <= worker_bytes_, "linear: terms of too different widths in one call");
     group_ = all_panels > 0 ? panel_quanta : 1;
     groups_ = ceil_div(ceil_div(y.extent(0), row_quantum), group_);
   }
@@ -209,20 +228,20 @@ class LinearCall {
     for (std::int64_t row = begin; row < end && !pool.stop_requested(); row += row_quantum) {
       const Extents<2> extents{std::min(row_quantum, end - row), width};
       const TensorView<float, 2> sums(reinterpret_cast<float*>(memory), extents);
-      const TensorView<float, 2> product(reinterpret_cast<float*>(memory + tile_bytes_), extents);
+      const TensorView<float, 2> product(sums.data() + tile_elements_, extents);
       std::byte* panel = memory + panels_begin();
       for (const LinearTerm<T>& term : terms_) {
         const bool first = &term == terms_.data();
         TensorView<const T, 2> weight(reinterpret_cast<const T*>(term.weight.row_slice(column, width).data),
                                       {width, term.weight.columns}, {term.weight.row_stride, 1});
-        if (needs_panel<T>(term.weight)) {
+        if (needs_panel<Gemm, T>(term.weight)) {
           if (row == begin || !keep_panels_) {
             expand_panel(term.weight, column, width, reinterpret_cast<T*>(panel));
           }
           weight = {reinterpret_cast<const T*>(panel), {width, term.weight.columns}};
-          if (keep_panels_) panel += panel_bytes<T>(columns_, term.weight);
+          if (keep_panels_) panel += panel_bytes<Gemm, T>(columns_, term.weight);
         }
-        gemm_.multiply(term.x.rows(row, extents[0]), weight, first ? sums : product, memory + scratch_begin());
+        multiply(term.x.rows(row, extents[0]), weight, first ? sums : product, memory);
         accumulate(term, first, product, sums);
       }
       finish_tile(sums, epilogue_, y_, row, column);
@@ -230,8 +249,30 @@ class LinearCall {
   }
 
  private:
-  std::size_t scratch_begin() const noexcept { return tile_bytes_ * (terms_.size() > 1 ? 2 : 1); }
-  std::size_t panels_begin() const noexcept { return scratch_begin() + scratch_bytes_; }
+  std::size_t scratch_begin() const noexcept {
+    return aligned_bytes(static_cast<std::size_t>(tile_elements_) * sizeof(float) * (terms_.size() > 1 ? 2 : 1));
+  }
+  std::size_t rows_begin() const noexcept { return scratch_begin() + scratch_bytes_; }
+  std::size_t panels_begin() const noexcept { return rows_begin() + rows_bytes_; }
+
+  void multiply(TensorView<const T, 2> x, TensorView<const T, 2> weight, TensorView<float, 2> product,
+                std::byte* memory) const {
+    if (!Gemm::dense_operands || x.is_dense()) {
+      gemm_.multiply(x, weight, product, memory + scratch_begin());
+      return;
+    }
+    T* rows = reinterpret_cast<T*>(memory + rows_begin());
+    const std::int64_t most = static_cast<std::int64_t>(rows_bytes_ / sizeof(T)) / x.extent(1);
+    for (std::int64_t begin = 0; begin < x.extent(0); begin += most) {
+      const std::int64_t count = std::min(most, x.extent(0) - begin);
+      for (std::int64_t row = 0; row < count; ++row) {
+        std::memcpy(rows + row * x.extent(1), x.data() + (begin + row) * x.stride(0),
+                    static_cast<std::size_t>(x.extent(1)) * sizeof(T));
+      }
+      gemm_.multiply(TensorView<const T, 2>(rows, {count, x.extent(1)}), weight, product.rows(begin, count),
+                     memory + scratch_begin());
+    }
+  }
 
   static void accumulate(const LinearTerm<T>& term, bool first, TensorView<float, 2> product,
                          TensorView<float, 2> sums) {
@@ -253,8 +294,9 @@ class LinearCall {
   std::int64_t group_ = 1;   // tiles that one item computes
   std::int64_t groups_ = 0;  // items of one block of columns
   std::size_t worker_bytes_ = 0;
-  std::size_t tile_bytes_ = 0;
   std::size_t scratch_bytes_ = 0;
+  std::size_t rows_bytes_ = 0;
+  std::int64_t tile_elements_ = 0;
   bool keep_panels_ = false;
 };
 

@@ -23,6 +23,8 @@ namespace ltxmem {
 /// Source    Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008
 class PortableGemm {
  public:
+  static constexpr bool dense_operands = false;
+
   template <Element T>
   static constexpr std::size_t scratch_bytes() {
     return aligned_bytes(static_cast<std::size_t>(round_up(row_quantum, tile_rows) * depth) * sizeof(float)) +
