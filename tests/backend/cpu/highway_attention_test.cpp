@@ -1,0 +1,71 @@
+// SPDX-FileCopyrightText: The ltxmem authors
+// SPDX-License-Identifier: Apache-2.0
+#ifdef LTXMEM_TEST_HIGHWAY
+
+#include "ltxmem/backend/cpu/highway_attention.hpp"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "backend/cpu/attention_suite.hpp"
+
+namespace ltxmem {
+namespace {
+
+using Kernel = HighwayAttention;
+
+/// Runs the check once for every instruction set that was compiled and that this processor has.
+template <class Check>
+void on_every_target(const Check& check) {
+  const std::vector<std::int64_t> targets = hwy::SupportedAndGeneratedTargets();
+  REQUIRE_FALSE(targets.empty());
+  for (const std::int64_t target : targets) {
+    CAPTURE(std::string(hwy::TargetName(target)));
+    hwy::SetSupportedTargetsForTest(target);
+    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+    check();
+  }
+  hwy::SetSupportedTargetsForTest(0);
+  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+}
+
+TEMPLATE_TEST_CASE("highway attention matches double precision", "[attention][highway]", float, bfloat16, half) {
+  on_every_target([] { test::attention_matches_double_precision<Kernel, TestType>(); });
+}
+TEMPLATE_TEST_CASE("highway attention is causal and keeps to its window", "[attention][highway]", float, bfloat16) {
+  test::attention_hides_what_it_must<Kernel, TestType>();
+}
+TEMPLATE_TEST_CASE("highway attention adds masks, infinite ones too", "[attention][highway]", float, bfloat16) {
+  on_every_target([] { test::attention_adds_masks<Kernel, TestType>(); });
+}
+TEMPLATE_TEST_CASE("highway attention gives the same bits for every cut and thread count", "[attention][highway]",
+                   float, bfloat16) {
+  on_every_target([] { test::attention_keeps_its_bits_however_it_is_cut<Kernel, TestType>(); });
+}
+TEST_CASE("highway attention rows ignore their neighbours", "[attention][highway]") {
+  on_every_target([] { test::attention_rows_ignore_their_neighbours<Kernel, float>(); });
+}
+TEST_CASE("highway attention: hidden quanta change no bit", "[attention][highway]") {
+  on_every_target([] { test::attention_hidden_quanta_change_no_bit<Kernel, float>(); });
+}
+TEMPLATE_TEST_CASE("highway attention survives logits of ten thousand", "[attention][highway]", float, bfloat16, half) {
+  on_every_target([] { test::attention_survives_large_logits<Kernel, TestType>(); });
+}
+TEST_CASE("highway attention reads rows with gaps between them", "[attention][highway]") {
+  on_every_target([] { test::attention_reads_strided_rows<Kernel, float>(); });
+}
+TEST_CASE("highway attention without keys leaves the state alone", "[attention][highway]") {
+  test::attention_without_keys_leaves_the_state<Kernel, float>();
+}
+TEST_CASE("highway and portable attention ask for the same scratch", "[attention][highway]") {
+  test::AttentionProblem<float> p{.queries = 300, .keys = 10, .heads = 1, .kv_heads = 1, .head_dim = 40};
+  p.randomise();
+  CHECK(cpu::attention_workspace_bytes<HighwayAttention>(2, test::tile_of(p)) ==
+        cpu::attention_workspace_bytes<PortableAttention>(2, test::tile_of(p)));
+}
+
+}  // namespace
+}  // namespace ltxmem
+
+#endif  // LTXMEM_TEST_HIGHWAY
