@@ -338,7 +338,7 @@ TEST_CASE("a full disk during Y4M and PNG output is an error that leaves nothing
 TEST_CASE("a full disk during MP4 output is an error with ffmpeg's words that leaves nothing") {
   const ScratchFolder folder;
   const Audio audio = tone(48000);
-  for (const std::size_t limit_bytes : {0, 300, 2000, 4000}) {
+  for (const rlim_t limit_bytes : {0U, 300U, 2000U, 4000U}) {
     CAPTURE(limit_bytes);
     const ltx2::test::ScopedFileSizeLimit limit(limit_bytes);
     const std::string message = message_of<ltxmem::IoError>([&] { write_clip(folder / "a.mp4", 50, &audio); });
