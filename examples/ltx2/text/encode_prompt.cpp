@@ -50,31 +50,51 @@ void connect(Backend& backend, const Checkpoint& model, const FeatureAccumulator
   audio(backend, features.audio(), tiles, contexts.audio, arena);
 }
 
+template <ltxmem::Element T, class Backend>
+void encode(Backend& backend, Arena& arena, const Checkpoint& gemma, const Checkpoint& model,
+            const std::vector<std::int32_t>& ids, const TextTiles& tiles, const TextContexts& contexts) {
+  const GemmaConfig& config = gemma_config(gemma);
+  const FeatureWeights weights = feature_weights(model, config.hidden_size, config.layers + 1);
+  FeatureAccumulator<T, Backend> features(weights, static_cast<std::int64_t>(ids.size()), arena);
+  {
+    const Step step(backend, "gemma");
+    const Gemma<T, Backend> encoder(config, gemma.gemma());
+    encoder(
+        backend, ids, tiles,
+        [&](std::int64_t state, TensorView<const T, 2> hidden) { features.add(backend, state, hidden, arena); }, arena);
+  }
+  connect(backend, model, features, tiles, contexts, arena);
+}
+
+/// fn(body) with the body that encodes these ids, for Runtime::plan and Runtime::run.
+template <class Fn>
+decltype(auto) with_encode_body(Runtime& runtime, const Checkpoint& gemma, const Checkpoint& model,
+                                const std::vector<std::int32_t>& ids, const TextContexts& contexts, Fn&& fn) {
+  expect_text_parts(model);
+  const TextTiles tiles = tiles_of(runtime.settings());
+  return runtime.with_element([&]<class T>() {
+    return fn([&](auto& backend, Workspace& workspace) {
+      encode<T>(backend, workspace.device, gemma, model, ids, tiles, contexts);
+    });
+  });
+}
+
 }  // namespace
 
 void encode_prompt(Runtime& runtime, const Tokenizer& tokenizer, const Checkpoint& gemma, const Checkpoint& model,
                    std::string_view prompt, TextContexts contexts) {
-  const GemmaConfig& config = gemma_config(gemma);
-  expect_text_parts(model);
   const std::vector<std::int32_t> ids = tokenizer.encode(prompt, contexts.video.extent(0));
-  const TextTiles tiles = tiles_of(runtime.settings());
-  const FeatureWeights weights(model, config.hidden_size, config.layers + 1);
-  runtime.with_element([&]<class T>() {
-    runtime.run("text encode", [&](auto& backend, Workspace& workspace) {
-      using Backend = std::remove_reference_t<decltype(backend)>;
-      Arena& arena = workspace.device;
-      FeatureAccumulator<T, Backend> features(weights, static_cast<std::int64_t>(ids.size()), arena);
-      {
-        const Step step(backend, "gemma");
-        const Gemma<T, Backend> encoder(config, gemma.gemma());
-        encoder(
-            backend, ids, tiles,
-            [&](std::int64_t state, TensorView<const T, 2> hidden) { features.add(backend, state, hidden, arena); },
-            arena);
-      }
-      connect(backend, model, features, tiles, contexts, arena);
-    });
-  });
+  with_encode_body(runtime, gemma, model, ids, contexts, [&](auto&& body) { runtime.run("text encode", body); });
+}
+
+Runtime::Plan plan_encode_prompt(Runtime& runtime, const Checkpoint& gemma, const Checkpoint& model,
+                                 std::int64_t tokens, std::int64_t length) {
+  expect_text_parts(model);
+  const std::vector<std::int32_t> ids(static_cast<std::size_t>(tokens));
+  const ModelConfig& config = model.config();
+  const TextContexts contexts{{nullptr, {length, config.video_connector->width()}},
+                              {nullptr, {length, config.audio_connector->width()}}};
+  return with_encode_body(runtime, gemma, model, ids, contexts, [&](auto&& body) { return runtime.plan(body); });
 }
 
 void run_gemma(Runtime& runtime, const Checkpoint& gemma, const std::vector<std::int32_t>& ids,
@@ -98,7 +118,7 @@ void connect_text(Runtime& runtime, const Checkpoint& model, TensorView<const fl
                   TensorView<float, 2> video_features, TensorView<float, 2> audio_features, TextContexts contexts) {
   expect_text_parts(model);
   const std::int64_t states = hidden.extent(0);
-  const FeatureWeights weights(model, hidden.extent(2), states);
+  const FeatureWeights weights = feature_weights(model, hidden.extent(2), states);
   runtime.with_element([&]<class T>() {
     runtime.run("text connect", [&](auto& backend, Workspace& workspace) {
       using Backend = std::remove_reference_t<decltype(backend)>;

@@ -33,6 +33,10 @@ struct TextContexts {
 void encode_prompt(Runtime& runtime, const Tokenizer& tokenizer, const Checkpoint& gemma, const Checkpoint& model,
                    std::string_view prompt, TextContexts contexts);
 
+/// What encoding a prompt of this many tokens takes, without doing it; both models may be descriptions.
+Runtime::Plan plan_encode_prompt(Runtime& runtime, const Checkpoint& gemma, const Checkpoint& model,
+                                 std::int64_t tokens, std::int64_t length);
+
 /// The parts of encode_prompt by themselves, for checks. All hidden states, [layers + 1, tokens, width]:
 void run_gemma(Runtime& runtime, const Checkpoint& gemma, const std::vector<std::int32_t>& ids,
                ltxmem::TensorView<float, 3> hidden);

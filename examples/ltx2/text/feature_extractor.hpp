@@ -108,20 +108,23 @@ struct FeatureWeights {
   std::int64_t states = 0;            ///< hidden states, the embeddings included
   std::vector<LinearWeights> layers;  ///< inputs: channel by channel, in each one state after the other
 
-  FeatureWeights(const Checkpoint& checkpoint, std::int64_t hidden_width, std::int64_t hidden_states)
-      : kind(checkpoint.config().text_projection.value()), width(hidden_width), states(hidden_states) {
-    const WeightScope weights = checkpoint.prefixed("text_embedding_projection.");
-    const std::int64_t inputs = width * states;
-    if (kind == TextProjection::v1) {
-      layers.push_back(weights.linear("aggregate_embed", checkpoint.config().video_connector->width(), inputs));
-    } else {
-      layers.push_back(weights.linear("video_aggregate_embed", checkpoint.config().video_connector->width(), inputs));
-      layers.push_back(weights.linear("audio_aggregate_embed", checkpoint.config().audio_connector->width(), inputs));
-    }
-  }
-
   std::int64_t outputs(std::size_t layer) const noexcept { return layers[layer].weight.rows; }
 };
+
+/// Those of a checkpoint that has a text projection and connectors.
+inline FeatureWeights feature_weights(const Checkpoint& checkpoint, std::int64_t width, std::int64_t states) {
+  const ModelConfig& config = checkpoint.config();
+  const WeightScope scope = checkpoint.prefixed("text_embedding_projection.");
+  const std::int64_t inputs = width * states;
+  FeatureWeights weights{config.text_projection.value(), width, states, {}};
+  if (weights.kind == TextProjection::v1) {
+    weights.layers.push_back(scope.linear("aggregate_embed", config.video_connector->width(), inputs));
+  } else {
+    weights.layers.push_back(scope.linear("video_aggregate_embed", config.video_connector->width(), inputs));
+    weights.layers.push_back(scope.linear("audio_aggregate_embed", config.audio_connector->width(), inputs));
+  }
+  return weights;
+}
 
 /// Takes hidden states one by one and adds up their share of the features, so that the concatenation of all of them
 /// (49 * 3840 wide in the released models) never exists.
