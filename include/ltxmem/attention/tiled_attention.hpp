@@ -32,12 +32,11 @@ struct AttentionShape {
 
 /// What an attention call may be given besides queries, keys and values. Every view may be empty.
 struct AttentionExtras {
-  TensorView<const float, 2> gate{};  ///< [N, heads]: factor of each head's output
-  TensorView<const float, 2> mask{};  ///< [N, M]: added to the scaled logits, natural base; -infinity hides
-  TensorView<float, 2>
-      natural_lse{};             ///< [N, heads]: receives the log-sum-exp in base e, -infinity where nothing is seen
-  std::int64_t query_begin = 0;  ///< position of query row 0
-  std::int64_t key_begin = 0;    ///< position of key row 0; a multiple of key_quantum
+  TensorView<const float, 2> gate{};   ///< [N, heads]: factor of each head's output
+  TensorView<const float, 2> mask{};   ///< [N, M]: added to the scaled logits, natural base; -infinity hides
+  TensorView<float, 2> natural_lse{};  ///< [N, heads]: receives the log-sum-exp; -infinity where nothing is seen
+  std::int64_t query_begin = 0;        ///< position of query row 0
+  std::int64_t key_begin = 0;          ///< position of key row 0; a multiple of key_quantum
 };
 
 /// Attention evaluated tile by tile over stores of keys and values, so that neither the logits nor (with a store that
@@ -93,7 +92,7 @@ class TiledAttention {
     return backend.attention_workspace_bytes(tile);
   }
 
-  template <RowStore<Backend> Keys, RowStore<Backend> Values>
+  template <RowStoreOf<Backend, T> Keys, RowStoreOf<Backend, T> Values>
   void operator()(Backend& backend, TensorView<const T, 2> q, Keys& keys, Values& values, TensorView<T, 2> out,
                   Arena& arena, const AttentionExtras& extras = {}) const {
     const std::int64_t head_dim = check(q, keys.rows(), keys.width(), values.rows(), values.width(), extras);
@@ -118,7 +117,7 @@ class TiledAttention {
 
   /// Appends all keys of the stores to a state that the caller carries on: attention whose keys come in portions. The
   /// portions' key_begin are multiples of key_quantum and ascend; gate and natural_lse wait for the state's finalize.
-  template <RowStore<Backend> Keys, RowStore<Backend> Values>
+  template <RowStoreOf<Backend, T> Keys, RowStoreOf<Backend, T> Values>
   void accumulate(Backend& backend, TensorView<const T, 2> q, Keys& keys, Values& values, SoftmaxStateView state,
                   Arena& arena, const AttentionExtras& extras = {}) const {
     check(q, keys.rows(), keys.width(), values.rows(), values.width(), extras);

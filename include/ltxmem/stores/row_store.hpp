@@ -34,6 +34,10 @@ concept RowStore = Element<typename S::value_type> && requires(S& s, const S& cs
   { s.columns(n, n) } -> std::same_as<S>;
 };
 
+/// A store of one element type.
+template <class S, class B, class T>
+concept RowStoreOf = RowStore<S, B> && std::same_as<typename S::value_type, T>;
+
 template <class S, class B>
 concept WritableRowStore = RowStore<S, B> && requires(S& s, B& b, std::int64_t n) {
   { s.stage(b, n, n) } -> std::same_as<TensorView<typename S::value_type, 2>>;
