@@ -14,7 +14,7 @@
 #include "ltxmem/memory/host_resource.hpp"
 #include "support/catch.hpp"
 #include "support/numbers.hpp"
-#include "support/reference.hpp"
+#include "support/attention_reference.hpp"
 
 /// What every attention kernel of the CPU must do, on the operations themselves.
 
