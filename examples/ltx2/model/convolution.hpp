@@ -17,6 +17,15 @@ ltxmem::TensorView<T, 2> as_rows(ltxmem::TensorView<T, 4> x) {
   return x.reshape(ltxmem::Extents<2>{x.extent(0) * x.extent(1) * x.extent(2), x.extent(3)});
 }
 
+/// The elements of a small dense filter as a vector.
+inline ltxmem::WeightVector flattened(const ltxmem::WeightMatrix& filter) {
+  ltxmem::WeightVector vector;
+  vector.data = filter.data;
+  vector.dtype = filter.dtype;
+  vector.size = filter.rows * filter.columns;
+  return vector;
+}
+
 /// A convolution of a model: weights as they lie in the file and a geometry that includes the padding.
 ///
 /// Shapes    x [T, H, W, in], y [T', H', W', out], channels-last

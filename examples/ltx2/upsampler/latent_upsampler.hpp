@@ -110,12 +110,7 @@ class LatentUpsampler {
         after_(blocks(checkpoint, "post_upsample_res_blocks")),
         final_(scope(checkpoint).convolution("final_conv", config.in_channels, config.mid_channels, {3, 3, 3}),
                NormedConvolution<T, Backend>::geometry()) {
-    if (config.denominator > 1) {
-      const ltxmem::WeightMatrix kernel = scope(checkpoint).tensor("upsampler.blur_down.kernel", {1, 1, 5, 5});
-      blur_.data = kernel.data;
-      blur_.dtype = kernel.dtype;
-      blur_.size = kernel.columns;
-    }
+    if (config.denominator > 1) blur_ = flattened(scope(checkpoint).tensor("upsampler.blur_down.kernel", {1, 1, 5, 5}));
   }
 
   static ltxmem::Extents<4> output_extents(const UpsamplerConfig& config, const ltxmem::Extents<4>& latent) {

@@ -5,13 +5,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
-#include <variant>
-#include <vector>
 
 #include "checkpoint/checkpoint.hpp"
 #include "config/video_vae_config.hpp"
-#include "ltxmem/backend/tiles.hpp"
 #include "ltxmem/memory/arena.hpp"
+#include "model/layer_stack.hpp"
 #include "video_vae/latent_statistics.hpp"
 #include "video_vae/layers.hpp"
 #include "video_vae/pixel_moves.hpp"
@@ -27,6 +25,7 @@ class VideoUpsample {
         convolution_(video_convolution<T, Backend>(weights, "conv", block.out_channels * block.volume(),
                                                    block.in_channels, padding.geometry())) {}
 
+  bool in_place() const noexcept { return false; }
   ltxmem::Extents<4> output_extents(const ltxmem::Extents<4>& input) const {
     return {block_.time * input[0] - (block_.time - 1), block_.space * input[1], block_.space * input[2],
             block_.out_channels};
@@ -68,9 +67,9 @@ class VideoDecoder {
       const VaeBlock& block = config.decoder_blocks[i];
       const WeightScope weights = scope(checkpoint).scope("up_blocks." + std::to_string(i));
       if (block.kind == VaeBlock::Kind::residual) {
-        blocks_.push_back(VideoResidualStack<T, Backend>(weights, block, padding(config)));
+        blocks_.push(VideoResidualStack<T, Backend>(weights, block, padding(config)));
       } else {
-        blocks_.push_back(VideoUpsample<T, Backend>(weights, block, padding(config)));
+        blocks_.push(VideoUpsample<T, Backend>(weights, block, padding(config)));
       }
     }
   }
@@ -80,9 +79,10 @@ class VideoDecoder {
     check(latent.extents(), frames.extents());
     ltxmem::Arena& arena = workspace.device;
     const auto scope = arena.scope();
-    // The result is taken first and its inputs inside: a stack-like arena then frees every tensor after its last use.
-    const auto x = arena.take<T>("decoder activations", extents_after(blocks_.size(), latent.extents()));
-    run(backend, latent, blocks_.size(), x, arena);
+    const ltxmem::Extents<4> first = input_.output_extents(latent.extents());
+    const auto x = arena.take<T>("decoder activations", blocks_.output_extents(first));
+    const auto enter = [&](ltxmem::TensorView<T, 4> y) { run_input(backend, latent, y, arena); };
+    blocks_(backend, "decoder block", first, enter, x, arena);
     pixel_norm_silu<T>(backend, x, x);
     const auto patches = arena.take<T>("decoder patches", output_.output_extents(x.extents()));
     output_(backend, x, patches, arena);
@@ -92,8 +92,6 @@ class VideoDecoder {
   }
 
  private:
-  using Block = std::variant<VideoResidualStack<T, Backend>, VideoUpsample<T, Backend>>;
-
   static WeightScope scope(const Checkpoint& checkpoint) { return checkpoint.prefixed("vae.decoder."); }
   static VideoPadding padding(const VideoVaeConfig& config) { return {config.causal_decoder, config.decoder_padding}; }
 
@@ -106,38 +104,6 @@ class VideoDecoder {
                     " channels");
     ltxmem::expects(frames == expected, "video decode: frames ", ltxmem::extents_text(frames), ", expected ",
                     ltxmem::extents_text(expected));
-  }
-
-  /// Extents of the activations after the first count blocks.
-  ltxmem::Extents<4> extents_after(std::size_t count, const ltxmem::Extents<4>& latent) const {
-    ltxmem::Extents<4> extents = input_.output_extents(latent);
-    for (std::size_t i = 0; i < count; ++i) {
-      if (const auto* upsample = std::get_if<VideoUpsample<T, Backend>>(&blocks_[i])) {
-        extents = upsample->output_extents(extents);
-      }
-    }
-    return extents;
-  }
-
-  /// y = the activations after the first count blocks.
-  void run(Backend& backend, ltxmem::TensorView<const float, 4> latent, std::size_t count, ltxmem::TensorView<T, 4> y,
-           ltxmem::Arena& arena) const {
-    if (count == 0) {
-      run_input(backend, latent, y, arena);
-      return;
-    }
-    const auto index = static_cast<std::int64_t>(count - 1);
-    if (const auto* stack = std::get_if<VideoResidualStack<T, Backend>>(&blocks_[count - 1])) {
-      run(backend, latent, count - 1, y, arena);
-      const ltxmem::Step step(backend, "decoder block", index);
-      (*stack)(backend, y, arena);
-      return;
-    }
-    const auto scope = arena.scope();
-    const auto x = arena.take<T>("decoder block input", extents_after(count - 1, latent.extents()));
-    run(backend, latent, count - 1, x, arena);
-    const ltxmem::Step step(backend, "decoder block", index);
-    std::get<VideoUpsample<T, Backend>>(blocks_[count - 1])(backend, x, y, arena);
   }
 
   void run_input(Backend& backend, ltxmem::TensorView<const float, 4> latent, ltxmem::TensorView<T, 4> y,
@@ -153,7 +119,7 @@ class VideoDecoder {
   VideoVaeConfig config_;
   LatentStatistics statistics_;
   Convolution<T, Backend> input_;
-  std::vector<Block> blocks_;
+  LayerStack<T, VideoResidualStack<T, Backend>, VideoUpsample<T, Backend>> blocks_;
   Convolution<T, Backend> output_;
 };
 

@@ -5,13 +5,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
-#include <variant>
-#include <vector>
 
 #include "checkpoint/checkpoint.hpp"
 #include "config/video_vae_config.hpp"
-#include "ltxmem/backend/tiles.hpp"
 #include "ltxmem/memory/arena.hpp"
+#include "model/layer_stack.hpp"
 #include "video_vae/latent_statistics.hpp"
 #include "video_vae/layers.hpp"
 #include "video_vae/pixel_moves.hpp"
@@ -28,6 +26,7 @@ class VideoDownsample {
         convolution_(video_convolution<T, Backend>(weights, "conv", block.out_channels / block.volume(),
                                                    block.in_channels, padding.geometry(extra_frames()))) {}
 
+  bool in_place() const noexcept { return false; }
   ltxmem::Extents<4> output_extents(const ltxmem::Extents<4>& input) const {
     const ltxmem::Extents<3> fine{input[0] + extra_frames(), input[1], input[2]};
     ltxmem::expects(fine[0] % block_.time == 0 && fine[1] % block_.space == 0 && fine[2] % block_.space == 0,
@@ -74,9 +73,9 @@ class VideoEncoder {
       const VaeBlock& block = config.encoder_blocks[i];
       const WeightScope weights = scope(checkpoint).scope("down_blocks." + std::to_string(i));
       if (block.kind == VaeBlock::Kind::residual) {
-        blocks_.push_back(VideoResidualStack<T, Backend>(weights, block, padding(config)));
+        blocks_.push(VideoResidualStack<T, Backend>(weights, block, padding(config)));
       } else {
-        blocks_.push_back(VideoDownsample<T, Backend>(weights, block, padding(config)));
+        blocks_.push(VideoDownsample<T, Backend>(weights, block, padding(config)));
       }
     }
   }
@@ -86,11 +85,12 @@ class VideoEncoder {
     check(video.extents(), latent.extents());
     ltxmem::Arena& arena = workspace.device;
     const auto scope = arena.scope();
-    // Results are taken before what they are made from: a stack-like arena then frees every tensor after its last use.
     const auto normalised = arena.take<float>("latent", latent.extents());
     const auto mean = arena.take<T>("latent mean", latent.extents());
-    const auto x = arena.take<T>("encoder activations", extents_after(blocks_.size(), video.extents()));
-    run(backend, video, blocks_.size(), x, arena);
+    const ltxmem::Extents<4> first = input_.output_extents(patch_extents(video.extents()));
+    const auto x = arena.take<T>("encoder activations", blocks_.output_extents(first));
+    const auto enter = [&](ltxmem::TensorView<T, 4> y) { run_input(backend, video, y, arena); };
+    blocks_(backend, "encoder block", first, enter, x, arena);
     pixel_norm_silu<T>(backend, x, x);
     output_(backend, x, mean, arena);
     for_each_pixel(backend, "normalise", mean, normalised, Normalise<T, float>{mean, normalised, statistics_});
@@ -98,8 +98,6 @@ class VideoEncoder {
   }
 
  private:
-  using Block = std::variant<VideoResidualStack<T, Backend>, VideoDownsample<T, Backend>>;
-
   static WeightScope scope(const Checkpoint& checkpoint) { return checkpoint.prefixed("vae.encoder."); }
   static VideoPadding padding(const VideoVaeConfig& config) { return {true, config.encoder_padding}; }
   static LinearWeights mean_weights(const VideoVaeConfig& config, const Checkpoint& checkpoint) {
@@ -127,38 +125,6 @@ class VideoEncoder {
     return {video[0], video[1] / config_.patch_size, video[2] / config_.patch_size, config_.patch_channels()};
   }
 
-  /// Extents of the activations after the first count blocks.
-  ltxmem::Extents<4> extents_after(std::size_t count, const ltxmem::Extents<4>& video) const {
-    ltxmem::Extents<4> extents = input_.output_extents(patch_extents(video));
-    for (std::size_t i = 0; i < count; ++i) {
-      if (const auto* downsample = std::get_if<VideoDownsample<T, Backend>>(&blocks_[i])) {
-        extents = downsample->output_extents(extents);
-      }
-    }
-    return extents;
-  }
-
-  /// y = the activations after the first count blocks.
-  void run(Backend& backend, ltxmem::TensorView<const float, 4> video, std::size_t count, ltxmem::TensorView<T, 4> y,
-           ltxmem::Arena& arena) const {
-    if (count == 0) {
-      run_input(backend, video, y, arena);
-      return;
-    }
-    const auto index = static_cast<std::int64_t>(count - 1);
-    if (const auto* stack = std::get_if<VideoResidualStack<T, Backend>>(&blocks_[count - 1])) {
-      run(backend, video, count - 1, y, arena);
-      const ltxmem::Step step(backend, "encoder block", index);
-      (*stack)(backend, y, arena);
-      return;
-    }
-    const auto scope = arena.scope();
-    const auto x = arena.take<T>("encoder block input", extents_after(count - 1, video.extents()));
-    run(backend, video, count - 1, x, arena);
-    const ltxmem::Step step(backend, "encoder block", index);
-    std::get<VideoDownsample<T, Backend>>(blocks_[count - 1])(backend, x, y, arena);
-  }
-
   void run_input(Backend& backend, ltxmem::TensorView<const float, 4> video, ltxmem::TensorView<T, 4> y,
                  ltxmem::Arena& arena) const {
     const auto scope = arena.scope();
@@ -172,7 +138,7 @@ class VideoEncoder {
   VideoVaeConfig config_;
   LatentStatistics statistics_;
   Convolution<T, Backend> input_;
-  std::vector<Block> blocks_;
+  LayerStack<T, VideoResidualStack<T, Backend>, VideoDownsample<T, Backend>> blocks_;
   Convolution<T, Backend> output_;
 };
 

@@ -62,7 +62,10 @@ class VideoResidualStack {
     }
   }
 
-  void operator()(Backend& backend, ltxmem::TensorView<T, 4> x, ltxmem::Arena& arena) const {
+  bool in_place() const noexcept { return true; }
+  ltxmem::Extents<4> output_extents(const ltxmem::Extents<4>& input) const noexcept { return input; }
+
+  void operator()(Backend& backend, ltxmem::TensorView<T, 4> x, ltxmem::TensorView<T, 4>, ltxmem::Arena& arena) const {
     const auto scope = arena.scope();
     const auto normed = arena.take<T>("residual block, first half", x.extents());
     const auto hidden = arena.take<T>("residual block, second half", x.extents());

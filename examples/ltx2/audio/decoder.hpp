@@ -1,0 +1,87 @@
+// SPDX-FileCopyrightText: The ltxmem authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "audio/layers.hpp"
+#include "checkpoint/checkpoint.hpp"
+#include "config/audio_config.hpp"
+#include "ltxmem/memory/arena.hpp"
+
+namespace ltx2 {
+
+/// The decoder of the audio autoencoder.
+///
+/// Computes  un-normalise; conv_in; mid blocks; for every level, coarsest first, residual blocks and (but for the last)
+///           an upsampler; norm, SiLU, conv_out
+/// Shapes    latent [Ta, bins / 4, z] normalised, mel [4 Ta - 3, bins, 2]
+/// Memory    about four times the activations of the finest level, plus the convolution's workspace
+/// Source    vae.md 6 of the format description
+template <ltxmem::Element T, ltxmem::Backend<T> Backend>
+class AudioDecoder {
+ public:
+  AudioDecoder(const AudioVaeConfig& config, const Checkpoint& checkpoint)
+      : config_(config),
+        statistics_(AudioStatistics::of(checkpoint, config.latent_channels, config.latent_bins())),
+        input_(audio_convolution<T, Backend>(scope(checkpoint), "conv_in", channels(config.multipliers.size() - 1),
+                                             config.latent_channels)),
+        output_(audio_convolution<T, Backend>(scope(checkpoint), "conv_out", config.out_channels, channels(0))) {
+    const WeightScope weights = scope(checkpoint);
+    std::int64_t width = channels(config.multipliers.size() - 1);
+    for (const char* name : {"mid.block_1", "mid.block_2"}) {
+      layers_.push(AudioResidual<T, Backend>(weights.scope(name), width, width));
+    }
+    for (std::size_t level = config.multipliers.size(); level-- > 0;) {
+      const WeightScope part = weights.scope("up." + std::to_string(level));
+      for (std::int64_t i = 0; i <= config.residual_blocks; ++i) {
+        layers_.push(AudioResidual<T, Backend>(part.scope("block." + std::to_string(i)), width, channels(level)));
+        width = channels(level);
+      }
+      if (level > 0) layers_.push(AudioUpsample<T, Backend>(part, width));
+    }
+  }
+
+  void operator()(Backend& backend, ltxmem::TensorView<const float, 3> latent, ltxmem::TensorView<float, 3> mel,
+                  ltxmem::Workspace& workspace) const {
+    const ltxmem::Extents<4> latent_extents{1, latent.extent(0), latent.extent(1), latent.extent(2)};
+    const ltxmem::Extents<4> mel_extents{1, mel.extent(0), mel.extent(1), mel.extent(2)};
+    ltxmem::expects(latent.extent(0) >= 1 && latent.extent(1) == config_.latent_bins() &&
+                        latent.extent(2) == config_.latent_channels,
+                    "audio decode: latent ", ltxmem::extents_text(latent.extents()), ", expected ",
+                    config_.latent_bins(), " bins of ", config_.latent_channels, " channels");
+    ltxmem::Arena& arena = workspace.device;
+    const auto scope = arena.scope();
+    const ltxmem::Extents<4> first = input_.output_extents(latent_extents);
+    const auto x = arena.take<T>("audio decoder activations", layers_.output_extents(first));
+    ltxmem::expects(mel_extents == output_.output_extents(x.extents()), "audio decode: mel ",
+                    ltxmem::extents_text(mel_extents), ", expected ",
+                    ltxmem::extents_text(output_.output_extents(x.extents())));
+    const auto enter = [&](ltxmem::TensorView<T, 4> y) {
+      const auto inner = arena.scope();
+      const auto normalised = arena.take<float>("audio latent", latent_extents);
+      const auto z = arena.take<T>("audio latent, un-normalised", latent_extents);
+      backend.copy(as_rows(latent.reshape(latent_extents)), as_rows(normalised));
+      for_each_pixel(backend, "un-normalise", normalised, z, AudioUnnormalise<float, T>{normalised, z, statistics_});
+      input_(backend, z, y, arena);
+    };
+    layers_(backend, "audio decoder layer", first, enter, x, arena);
+    audio_norm_silu<T>(backend, x, x);
+    const auto result = arena.take<T>("mel", mel_extents);
+    output_(backend, x, result, arena);
+    backend.copy(as_rows(ltxmem::TensorView<const T, 4>(result)), as_rows(mel.reshape(mel_extents)));
+  }
+
+ private:
+  static WeightScope scope(const Checkpoint& checkpoint) { return checkpoint.prefixed("audio_vae.decoder."); }
+  std::int64_t channels(std::size_t level) const { return config_.channels * config_.multipliers.at(level); }
+
+  AudioVaeConfig config_;
+  AudioStatistics statistics_;
+  Convolution<T, Backend> input_;
+  LayerStack<T, AudioResidual<T, Backend>, AudioUpsample<T, Backend>> layers_;
+  Convolution<T, Backend> output_;
+};
+
+}  // namespace ltx2

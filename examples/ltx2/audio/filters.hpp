@@ -1,0 +1,231 @@
+// SPDX-FileCopyrightText: The ltxmem authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdint>
+#include <numbers>
+
+#include "ltxmem/core/tensor_view.hpp"
+#include "ltxmem/core/weight_view.hpp"
+
+/// Element work of the vocoders, for Backend::for_each. Signals are [samples, channels].
+/// Source    vae.md 7 of the format description
+
+namespace ltx2 {
+
+/// y = x where x >= 0, slope * x elsewhere; y may be x. One call per row.
+struct LeakyRelu {
+  ltxmem::TensorView<const float, 2> x;
+  ltxmem::TensorView<float, 2> y;
+  float slope;
+
+  void operator()(std::int64_t row) const {
+    for (std::int64_t c = 0; c < y.extent(1); ++c) {
+      const float value = x(row, c);
+      y(row, c) = value >= 0.0F ? value : slope * value;
+    }
+  }
+};
+
+/// sum = (first ? x : sum + x) / divisor. One call per row.
+struct Accumulate {
+  ltxmem::TensorView<const float, 2> x;
+  ltxmem::TensorView<float, 2> sum;
+  bool first;
+  float divisor;
+
+  void operator()(std::int64_t row) const {
+    for (std::int64_t c = 0; c < sum.extent(1); ++c) {
+      sum(row, c) = (first ? x(row, c) : sum(row, c) + x(row, c)) / divisor;
+    }
+  }
+};
+
+/// y = limit(x) with limit tanh or a clamp to [-1, 1]; y may be x. One call per row.
+struct LimitSamples {
+  ltxmem::TensorView<const float, 2> x;
+  ltxmem::TensorView<float, 2> y;
+  bool use_tanh;
+
+  void operator()(std::int64_t row) const {
+    for (std::int64_t c = 0; c < y.extent(1); ++c) {
+      y(row, c) = use_tanh ? std::tanh(x(row, c)) : std::clamp(x(row, c), -1.0F, 1.0F);
+    }
+  }
+};
+
+/// Weights of the anti-aliased activation.
+struct SnakeWeights {
+  ltxmem::WeightVector alpha;  ///< [C]
+  ltxmem::WeightVector beta;   ///< [C]
+  ltxmem::WeightVector up;     ///< [12]
+  ltxmem::WeightVector down;   ///< [12]
+};
+
+/// The snake activation at twice the sampling rate: y = down(snake(up(x))), channel by channel.
+///
+/// Computes  up: x between replicated ends, zeros between samples, 12-tap filter times 2; snake: u + sin^2(u e^alpha) /
+///           (e^beta + 1e-9); down: 12-tap filter between replicated ends, every second sample
+/// Shapes    x, y [N, C], not the same memory
+/// Memory    a strip of the doubled signal on the stack; it never exists as a whole
+/// Cost      one call per strip of samples and channels, see calls()
+/// Source    Lee et al., "BigVGAN", 2023, section 3; Karras et al., "Alias-Free GAN", 2021, section 3.2
+struct AntiAliasedSnake {
+  static constexpr std::int64_t samples = 64;
+  static constexpr std::int64_t lanes = 16;
+  static constexpr std::int64_t taps = 12;
+  static constexpr std::int64_t pad_up = 5;    ///< half of the doubled filter, in samples of x
+  static constexpr std::int64_t pad_down = 5;  ///< replicated in front of the doubled signal
+
+  ltxmem::TensorView<const float, 2> x;
+  ltxmem::TensorView<float, 2> y;
+  SnakeWeights weights;
+
+  std::int64_t calls() const { return ltxmem::ceil_div(x.extent(0), samples) * strips(); }
+
+  void operator()(std::int64_t index) const {
+    const std::int64_t begin = index / strips() * samples;
+    const std::int64_t end = std::min(begin + samples, x.extent(0));
+    const std::int64_t channel = index % strips() * lanes;
+    const std::int64_t width = std::min(lanes, x.extent(1) - channel);
+    float up[taps];
+    float down[taps];
+    float frequency[lanes];
+    float amplitude[lanes];
+    for (std::int64_t k = 0; k < taps; ++k) up[k] = 2.0F * weights.up[k];
+    for (std::int64_t k = 0; k < taps; ++k) down[k] = weights.down[k];
+    for (std::int64_t c = 0; c < width; ++c) {
+      frequency[c] = std::exp(weights.alpha[channel + c]);
+      amplitude[c] = 1.0F / (std::exp(weights.beta[channel + c]) + 1e-9F);
+    }
+
+    // The doubled signal where the outputs need it, without the replicated ends.
+    const std::int64_t first = std::max<std::int64_t>(2 * begin - pad_down, 0);
+    const std::int64_t last = std::min(2 * (end - 1) + taps - 1 - pad_down, 2 * x.extent(0) - 1);
+    float doubled[2 * samples + taps][lanes];
+    for (std::int64_t m = first; m <= last; ++m) {
+      float* u = doubled[m - first];
+      std::fill_n(u, lanes, 0.0F);
+      for (std::int64_t k = (m + pad_up) % 2; k < taps; k += 2) {
+        const std::int64_t source = std::clamp<std::int64_t>((m + pad_up - k) / 2, 0, x.extent(0) - 1);
+        const float* from = x.data() + source * x.stride(0) + channel;
+        for (std::int64_t c = 0; c < width; ++c) u[c] += up[k] * from[c];
+      }
+      for (std::int64_t c = 0; c < width; ++c) {
+        const float sine = std::sin(u[c] * frequency[c]);
+        u[c] += sine * sine * amplitude[c];
+      }
+    }
+    for (std::int64_t n = begin; n < end; ++n) {
+      float sum[lanes] = {};
+      for (std::int64_t k = 0; k < taps; ++k) {
+        const float* u = doubled[std::clamp(2 * n + k - pad_down, first, last) - first];
+        for (std::int64_t c = 0; c < width; ++c) sum[c] += down[k] * u[c];
+      }
+      std::copy_n(sum, width, y.data() + n * y.stride(0) + channel);
+    }
+  }
+
+ private:
+  std::int64_t strips() const { return ltxmem::ceil_div(x.extent(1), lanes); }
+};
+
+/// Raises the sampling rate by a whole factor with a windowed sinc and adds a correction:
+/// y = clamp(correction + resampled x, -1, 1), one call per row of y.
+///
+/// Shapes    x [N, channels], correction [at least rows of y, channels], y [at most factor N, channels]
+/// Numerics  taps computed in double; the ends of x are replicated
+/// Source    the sinc interpolation of torchaudio.functional.resample with lowpass_filter_width 6 and rolloff 0.99
+struct ResampleAndAdd {
+  static constexpr std::int64_t zero_crossings = 6;
+  static constexpr double rolloff = 0.99;
+  static constexpr std::int64_t reach = 7;  ///< ceil(zero_crossings / rolloff), in samples of x
+  static constexpr std::int64_t most_factor = 8;
+
+  ltxmem::TensorView<const float, 2> x;
+  ltxmem::TensorView<const float, 2> correction;
+  ltxmem::TensorView<float, 2> y;
+  std::int64_t factor;
+  std::array<float, 2 * reach * most_factor + 1> taps{};
+
+  ResampleAndAdd(ltxmem::TensorView<const float, 2> from, ltxmem::TensorView<const float, 2> add,
+                 ltxmem::TensorView<float, 2> to, std::int64_t rate_factor)
+      : x(from), correction(add), y(to), factor(rate_factor) {
+    ltxmem::expects(factor >= 1 && factor <= most_factor, "resample: factor ", factor, ", expected 1 to ", most_factor);
+    for (std::int64_t k = 0; k <= 2 * reach * factor; ++k) {
+      const double t = (static_cast<double>(k) / static_cast<double>(factor) - reach) * rolloff;
+      const double angle = std::numbers::pi * t;
+      const double sinc = t == 0.0 ? 1.0 : std::sin(angle) / angle;
+      const double limited = std::clamp<double>(t, -zero_crossings, zero_crossings);
+      const double window = std::cos(std::numbers::pi * limited / (2.0 * zero_crossings));
+      taps[static_cast<std::size_t>(k)] = static_cast<float>(sinc * window * window * rolloff);
+    }
+  }
+
+  void operator()(std::int64_t row) const {
+    // Tap k meets sample (row + reach * factor - k) / factor of x where that is whole.
+    const std::int64_t top = row + reach * factor;
+    for (std::int64_t c = 0; c < y.extent(1); ++c) {
+      float sum = 0.0F;
+      for (std::int64_t k = top % factor; k <= 2 * reach * factor; k += factor) {
+        const std::int64_t source = std::clamp<std::int64_t>((top - k) / factor, 0, x.extent(0) - 1);
+        sum += taps[static_cast<std::size_t>(k)] * x(source, c);
+      }
+      y(row, c) = std::clamp(correction(row, c) + sum, -1.0F, 1.0F);
+    }
+  }
+};
+
+/// Spectrogram to vocoder input: y[t][channel * bins + bin] = mel[t][bin][channel]. One call per frame.
+struct ChannelsOfMel {
+  ltxmem::TensorView<const float, 2> mel;  ///< [frames, bins * channels], channels fastest
+  ltxmem::TensorView<float, 2> y;
+  std::int64_t channels;
+
+  void operator()(std::int64_t frame) const {
+    const std::int64_t bins = y.extent(1) / channels;
+    for (std::int64_t channel = 0; channel < channels; ++channel) {
+      for (std::int64_t bin = 0; bin < bins; ++bin) {
+        y(frame, channel * bins + bin) = mel(frame, bin * channels + channel);
+      }
+    }
+  }
+};
+
+/// y = |real + i imaginary| of a transform whose rows are all real parts, then all imaginary parts. One call per frame.
+struct Magnitude {
+  ltxmem::TensorView<const float, 2> x;  ///< [frames, 2 bins]
+  ltxmem::TensorView<float, 2> y;        ///< [frames, bins]
+
+  void operator()(std::int64_t frame) const {
+    const std::int64_t bins = y.extent(1);
+    for (std::int64_t bin = 0; bin < bins; ++bin) {
+      const float real = x(frame, bin);
+      const float imaginary = x(frame, bins + bin);
+      y(frame, bin) = std::sqrt(real * real + imaginary * imaginary);
+    }
+  }
+};
+
+/// x = ln(max(x, 1e-5)), in place. One call per row.
+struct LogFloor {
+  ltxmem::TensorView<float, 2> x;
+
+  void operator()(std::int64_t row) const {
+    for (std::int64_t c = 0; c < x.extent(1); ++c) x(row, c) = std::log(std::max(x(row, c), 1e-5F));
+  }
+};
+
+/// x = 0. One call per row.
+struct Silence {
+  ltxmem::TensorView<float, 2> x;
+
+  void operator()(std::int64_t row) const {
+    for (std::int64_t c = 0; c < x.extent(1); ++c) x(row, c) = 0.0F;
+  }
+};
+
+}  // namespace ltx2
