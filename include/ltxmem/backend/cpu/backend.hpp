@@ -22,7 +22,7 @@ namespace ltxmem {
 
 struct CpuOptions {
   int threads = 1;
-  std::stop_token stop;  ///< when it fires, the running operation is abandoned and throws Cancelled
+  std::stop_token stop{};  ///< when it fires, the running operation is abandoned and throws Cancelled
 };
 
 /// Computes on the processor, with its own threads, in the calling thread's order.
