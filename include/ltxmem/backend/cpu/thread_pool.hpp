@@ -50,7 +50,7 @@ class ThreadPool {
     next_ = 0;
     items_ = items;
     error_ = nullptr;
-    context_ = &fn;
+    context_ = const_cast<void*>(static_cast<const void*>(&fn));
     call_ = [](void* context, std::int64_t item, int worker) {
       (*static_cast<std::remove_reference_t<Fn>*>(context))(item, worker);
     };
