@@ -40,8 +40,11 @@ std::string run_hidden_test(const std::string& name, const std::string& folder) 
   return message_of<ltxmem::IoError>([&] { child.finish(); });
 }
 
+/// Hidden tests end their process. They are tagged [long] as well because a filter that only excludes would run them;
+/// one that was not started by run_hidden_test has no folder and returns at once.
 std::string folder_of_hidden_test() {
-  return std::getenv("LTX2_TEST_FOLDER");
+  const char* folder = std::getenv("LTX2_TEST_FOLDER");
+  return folder == nullptr ? "" : folder;
 }
 
 TEST_CASE("each of the three signals becomes a stop request") {
