@@ -2,10 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
+#include <map>
+#include <type_traits>
 #include <vector>
 
 #include "ltxmem/backend/concepts.hpp"
@@ -28,13 +28,13 @@ struct DistinctValues {
 /// In order of first appearance, so that equal inputs give equal rows.
 inline DistinctValues distinct_values(ltxmem::TensorView<const float, 1> tokens) {
   DistinctValues distinct;
-  std::vector<std::int32_t> index(static_cast<std::size_t>(tokens.extent(0)));
+  std::map<float, std::int32_t> known;
   for (std::int64_t token = 0; token < tokens.extent(0); ++token) {
-    const auto found = std::find(distinct.values.begin(), distinct.values.end(), tokens(token));
-    index[static_cast<std::size_t>(token)] = static_cast<std::int32_t>(found - distinct.values.begin());
-    if (found == distinct.values.end()) distinct.values.push_back(tokens(token));
+    const auto [entry, is_new] = known.try_emplace(tokens(token), static_cast<std::int32_t>(known.size()));
+    if (is_new) distinct.values.push_back(tokens(token));
+    distinct.index.push_back(entry->second);
   }
-  if (distinct.count() > 1) distinct.index = std::move(index);
+  if (distinct.count() == 1) distinct.index.clear();
   return distinct;
 }
 
