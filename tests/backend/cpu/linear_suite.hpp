@@ -106,7 +106,7 @@ struct LinearProblem {
 template <class Gemm, class T, class Out>
 void run_linear(std::span<const LinearTerm<T>> terms, const LinearEpilogue<Out>& epilogue, TensorView<Out, 2> y,
                 int threads = 1, std::int64_t chunk = 0) {
-  CpuBackend<Gemm> backend({.threads = threads, .stop = {}});
+  CpuBackend<Gemm> backend({.threads = threads});
   const std::int64_t tokens = y.extent(0);
   if (chunk == 0) chunk = std::max<std::int64_t>(tokens, 1);
   std::size_t bytes = 0;

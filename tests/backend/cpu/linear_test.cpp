@@ -76,7 +76,7 @@ TEST_CASE("linear: workspace is the formula, the dry run's peak and the counted 
   const std::span<const LinearTerm<float>> terms(&term, 1);
   const TensorView<float, 2> out(y.data(), {tokens, outputs});
 
-  CpuBackend<> backend({.threads = threads, .stop = {}});
+  CpuBackend<> backend({.threads = threads});
   const std::size_t formula = backend.linear_workspace_bytes<float>(tokens, term.weight);
   DryRunBackend dry(backend.target());
   Arena imagined = Arena::make_virtual();
