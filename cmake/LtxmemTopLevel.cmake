@@ -17,3 +17,9 @@ if(LTXMEM_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
   set(CMAKE_CXX_COMPILER_LAUNCHER "${CMAKE_COMMAND}" -E env CCACHE_SLOPPINESS=pch_defines,time_macros
                                   "${LTXMEM_CCACHE}")
 endif()
+
+# Two warnings that g++ 12 gives falsely once it has inlined the standard library: about overlap in "text" + string
+# (GCC bug 105651), and about values that CLI11 sets on every path. The other compiler still looks for both mistakes.
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  add_compile_options(-Wno-restrict -Wno-maybe-uninitialized)
+endif()
