@@ -70,7 +70,6 @@ void encode(Backend& backend, Arena& arena, const Checkpoint& gemma, const Check
 template <class Fn>
 decltype(auto) with_encode_body(Runtime& runtime, const Checkpoint& gemma, const Checkpoint& model,
                                 const std::vector<std::int32_t>& ids, const TextContexts& contexts, Fn&& fn) {
-  expect_text_parts(model);
   const TextTiles tiles = tiles_of(runtime.settings());
   return runtime.with_element([&]<class T>() {
     return fn([&](auto& backend, Workspace& workspace) {
@@ -83,6 +82,7 @@ decltype(auto) with_encode_body(Runtime& runtime, const Checkpoint& gemma, const
 
 void encode_prompt(Runtime& runtime, const Tokenizer& tokenizer, const Checkpoint& gemma, const Checkpoint& model,
                    std::string_view prompt, TextContexts contexts) {
+  expect_text_parts(model);
   const std::vector<std::int32_t> ids = tokenizer.encode(prompt, contexts.video.extent(0));
   with_encode_body(runtime, gemma, model, ids, contexts, [&](auto&& body) { runtime.run("text encode", body); });
 }
