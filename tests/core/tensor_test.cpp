@@ -4,6 +4,7 @@
 #include "ltxmem/core/tensor.hpp"
 
 #include <cstdint>
+#include <memory>
 #include <utility>
 
 #include "ltxmem/memory/counting_resource.hpp"
@@ -30,9 +31,9 @@ TEST_CASE("tensor: moving hands over the memory, once") {
   HostResource host;
   CountingResource counting(host);
   {
-    Tensor<int, 1> first(counting, {10});
-    const int* data = first.view().data();
-    Tensor<int, 1> second(std::move(first));
+    const auto first = std::make_unique<Tensor<int, 1>>(counting, Extents<1>{10});
+    const int* data = first->view().data();
+    Tensor<int, 1> second(std::move(*first));
     CHECK(second.view().data() == data);
     Tensor<int, 1> third(counting, {20});
     CHECK(counting.current_bytes() == 120);
