@@ -20,6 +20,37 @@ const Config& present(const std::optional<Config>& config, const Checkpoint& che
   return *config;
 }
 
+const AudioVaeConfig& autoencoder_of(const Checkpoint& checkpoint) {
+  return present(checkpoint.config().audio_vae, checkpoint, "audio autoencoder");
+}
+const VocoderConfig& vocoder_of(const Checkpoint& checkpoint) {
+  return present(checkpoint.config().vocoder, checkpoint, "vocoder");
+}
+
+auto encode_body(const Checkpoint& checkpoint, ltxmem::TensorView<const float, 3> mel,
+                 ltxmem::TensorView<float, 3> latent) {
+  return [&checkpoint, mel, latent](auto& backend, ltxmem::Workspace& workspace) {
+    const AudioEncoder<float, std::decay_t<decltype(backend)>> encode(autoencoder_of(checkpoint), checkpoint);
+    encode(backend, mel, latent, workspace);
+  };
+}
+
+auto decode_body(const Checkpoint& checkpoint, ltxmem::TensorView<const float, 3> latent,
+                 ltxmem::TensorView<float, 3> mel) {
+  return [&checkpoint, mel, latent](auto& backend, ltxmem::Workspace& workspace) {
+    const AudioDecoder<float, std::decay_t<decltype(backend)>> decode(autoencoder_of(checkpoint), checkpoint);
+    decode(backend, latent, mel, workspace);
+  };
+}
+
+auto vocode_body(const Checkpoint& checkpoint, ltxmem::TensorView<const float, 3> mel,
+                 ltxmem::TensorView<float, 2> waveform) {
+  return [&checkpoint, mel, waveform](auto& backend, ltxmem::Workspace& workspace) {
+    const Vocoder<std::decay_t<decltype(backend)>> run(vocoder_of(checkpoint), checkpoint);
+    run(backend, mel, waveform, workspace);
+  };
+}
+
 }  // namespace
 
 std::int64_t mel_frames(const AudioVaeConfig& config, std::int64_t latent_frames) {
@@ -39,29 +70,39 @@ std::int64_t vocoder_samples(const VocoderConfig& config, std::int64_t mel_frame
 
 void encode_audio(Runtime& runtime, const Checkpoint& checkpoint, ltxmem::TensorView<const float, 3> mel,
                   ltxmem::TensorView<float, 3> latent) {
-  const AudioVaeConfig& config = present(checkpoint.config().audio_vae, checkpoint, "audio autoencoder");
-  runtime.run("audio encode", [&](auto& backend, ltxmem::Workspace& workspace) {
-    const AudioEncoder<float, std::decay_t<decltype(backend)>> encode(config, checkpoint);
-    encode(backend, mel, latent, workspace);
-  });
+  runtime.run("audio encode", encode_body(checkpoint, mel, latent));
+}
+
+Runtime::Plan plan_encode_audio(const Runtime& runtime, const Checkpoint& checkpoint, std::int64_t mel_frames) {
+  const AudioVaeConfig& config = autoencoder_of(checkpoint);
+  const ltxmem::Extents<3> mel{mel_frames, config.mel_bins, config.in_channels};
+  const ltxmem::Extents<3> latent{latent_frames(config, mel_frames), config.latent_bins(), config.latent_channels};
+  return runtime.plan(encode_body(checkpoint, {nullptr, mel}, {nullptr, latent}));
 }
 
 void decode_audio(Runtime& runtime, const Checkpoint& checkpoint, ltxmem::TensorView<const float, 3> latent,
                   ltxmem::TensorView<float, 3> mel) {
-  const AudioVaeConfig& config = present(checkpoint.config().audio_vae, checkpoint, "audio autoencoder");
-  runtime.run("audio decode", [&](auto& backend, ltxmem::Workspace& workspace) {
-    const AudioDecoder<float, std::decay_t<decltype(backend)>> decode(config, checkpoint);
-    decode(backend, latent, mel, workspace);
-  });
+  runtime.run("audio decode", decode_body(checkpoint, latent, mel));
+}
+
+Runtime::Plan plan_decode_audio(const Runtime& runtime, const Checkpoint& checkpoint, std::int64_t latent_frames) {
+  const AudioVaeConfig& config = autoencoder_of(checkpoint);
+  const ltxmem::Extents<3> latent{latent_frames, config.latent_bins(), config.latent_channels};
+  const ltxmem::Extents<3> mel{mel_frames(config, latent_frames), config.mel_bins, config.out_channels};
+  return runtime.plan(decode_body(checkpoint, {nullptr, latent}, {nullptr, mel}));
 }
 
 void vocode(Runtime& runtime, const Checkpoint& checkpoint, ltxmem::TensorView<const float, 3> mel,
             ltxmem::TensorView<float, 2> waveform) {
-  const VocoderConfig& config = present(checkpoint.config().vocoder, checkpoint, "vocoder");
-  runtime.run("vocode", [&](auto& backend, ltxmem::Workspace& workspace) {
-    const Vocoder<std::decay_t<decltype(backend)>> run(config, checkpoint);
-    run(backend, mel, waveform, workspace);
-  });
+  runtime.run("vocode", vocode_body(checkpoint, mel, waveform));
+}
+
+Runtime::Plan plan_vocode(const Runtime& runtime, const Checkpoint& checkpoint, std::int64_t mel_frames) {
+  const VocoderConfig& config = vocoder_of(checkpoint);
+  constexpr std::int64_t stereo = Generator<HostBackend>::wave_channels;
+  const ltxmem::Extents<3> mel{mel_frames, Generator<HostBackend>::mel_channels / stereo, stereo};
+  const ltxmem::Extents<2> waveform{vocoder_samples(config, mel_frames), stereo};
+  return runtime.plan(vocode_body(checkpoint, {nullptr, mel}, {nullptr, waveform}));
 }
 
 }  // namespace ltx2

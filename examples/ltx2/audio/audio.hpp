@@ -26,6 +26,7 @@ std::int64_t vocoder_samples(const VocoderConfig& config, std::int64_t mel_frame
 /// Throws    ShapeError, IoError, OutOfMemory, Cancelled
 void encode_audio(Runtime& runtime, const Checkpoint& checkpoint, ltxmem::TensorView<const float, 3> mel,
                   ltxmem::TensorView<float, 3> latent);
+Runtime::Plan plan_encode_audio(const Runtime& runtime, const Checkpoint& checkpoint, std::int64_t mel_frames);
 
 /// Latent to log-mel spectrogram.
 ///
@@ -33,6 +34,7 @@ void encode_audio(Runtime& runtime, const Checkpoint& checkpoint, ltxmem::Tensor
 /// Throws    ShapeError, IoError, OutOfMemory, Cancelled
 void decode_audio(Runtime& runtime, const Checkpoint& checkpoint, ltxmem::TensorView<const float, 3> latent,
                   ltxmem::TensorView<float, 3> mel);
+Runtime::Plan plan_decode_audio(const Runtime& runtime, const Checkpoint& checkpoint, std::int64_t latent_frames);
 
 /// Log-mel spectrogram to waveform.
 ///
@@ -40,5 +42,6 @@ void decode_audio(Runtime& runtime, const Checkpoint& checkpoint, ltxmem::Tensor
 /// Throws    ShapeError, IoError, OutOfMemory, Cancelled
 void vocode(Runtime& runtime, const Checkpoint& checkpoint, ltxmem::TensorView<const float, 3> mel,
             ltxmem::TensorView<float, 2> waveform);
+Runtime::Plan plan_vocode(const Runtime& runtime, const Checkpoint& checkpoint, std::int64_t mel_frames);
 
 }  // namespace ltx2

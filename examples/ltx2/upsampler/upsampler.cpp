@@ -16,6 +16,17 @@ const UpsamplerConfig& config_of(const Checkpoint& upsampler) {
   return *upsampler.config().upsampler;
 }
 
+template <class T>
+auto upsample_body(const Checkpoint& model, const Checkpoint& upsampler, ltxmem::TensorView<const float, 4> latent,
+                   ltxmem::TensorView<float, 4> upsampled) {
+  return [&model, &upsampler, latent, upsampled](auto& backend, ltxmem::Workspace& workspace) {
+    const UpsamplerConfig& config = config_of(upsampler);
+    const LatentUpsampler<T, std::decay_t<decltype(backend)>> upsample(
+        config, upsampler, LatentStatistics::of_video(model, config.in_channels));
+    upsample(backend, latent, upsampled, workspace);
+  };
+}
+
 }  // namespace
 
 ltxmem::Extents<4> upsampled_extents(const Checkpoint& upsampler, const ltxmem::Extents<4>& latent) {
@@ -24,13 +35,15 @@ ltxmem::Extents<4> upsampled_extents(const Checkpoint& upsampler, const ltxmem::
 
 void upsample_latent(Runtime& runtime, const Checkpoint& model, const Checkpoint& upsampler,
                      ltxmem::TensorView<const float, 4> latent, ltxmem::TensorView<float, 4> upsampled) {
-  const UpsamplerConfig& config = config_of(upsampler);
-  const LatentStatistics statistics = LatentStatistics::of_video(model, config.in_channels);
-  runtime.with_element([&]<class T>() {
-    runtime.run("upsample", [&](auto& backend, ltxmem::Workspace& workspace) {
-      const LatentUpsampler<T, std::decay_t<decltype(backend)>> upsample(config, upsampler, statistics);
-      upsample(backend, latent, upsampled, workspace);
-    });
+  runtime.with_element(
+      [&]<class T>() { runtime.run("upsample", upsample_body<T>(model, upsampler, latent, upsampled)); });
+}
+
+Runtime::Plan plan_upsample_latent(const Runtime& runtime, const Checkpoint& model, const Checkpoint& upsampler,
+                                   const ltxmem::Extents<4>& latent) {
+  const ltxmem::Extents<4> upsampled = upsampled_extents(upsampler, latent);
+  return runtime.with_element([&]<class T>() {
+    return runtime.plan(upsample_body<T>(model, upsampler, {nullptr, latent}, {nullptr, upsampled}));
   });
 }
 

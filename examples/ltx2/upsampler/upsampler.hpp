@@ -14,9 +14,11 @@ ltxmem::Extents<4> upsampled_extents(const Checkpoint& upsampler, const ltxmem::
 /// Latent to latent of higher spatial resolution, with the upsampler's own file and the VAE statistics of the model.
 ///
 /// Shapes    latent [F, h, w, C] normalised; upsampled as upsampled_extents says, normalised
-/// Memory    see LatentUpsampler
+/// Memory    see LatentUpsampler; plan_upsample_latent says how much
 /// Throws    ShapeError, IoError, OutOfMemory, Cancelled
 void upsample_latent(Runtime& runtime, const Checkpoint& model, const Checkpoint& upsampler,
                      ltxmem::TensorView<const float, 4> latent, ltxmem::TensorView<float, 4> upsampled);
+Runtime::Plan plan_upsample_latent(const Runtime& runtime, const Checkpoint& model, const Checkpoint& upsampler,
+                                   const ltxmem::Extents<4>& latent);
 
 }  // namespace ltx2
