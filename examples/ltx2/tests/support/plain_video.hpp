@@ -117,7 +117,7 @@ class PlainVideo {
     return statistics(mean, false);
   }
 
-  /// Normalised latent of twice the height and width, by a plain (not rational) upsampler's file.
+  /// Normalised latent of higher resolution, by an upsampler's file.
   PlainVolume upsample(const Checkpoint& upsampler, const PlainVolume& latent) const {
     const UpsamplerConfig& config = *upsampler.config().upsampler;
     const WeightScope weights = upsampler.prefixed("");
@@ -135,9 +135,12 @@ class PlainVideo {
       }
     };
     blocks("res_blocks");
-    VaeBlock twice;
-    twice.space = 2;
-    x = moved_up(conv(x, weights, "upsampler.0", 4 * config.mid_channels, {1, 3, 3}, {0, 0, false, false}), twice);
+    VaeBlock raise;
+    raise.space = config.numerator;
+    x = moved_up(conv(x, weights, config.rational ? "upsampler.conv" : "upsampler.0",
+                      raise.volume() * config.mid_channels, {1, 3, 3}, {0, 0, false, false}),
+                 raise);
+    if (config.denominator > 1) x = blurred(x, config.denominator);
     blocks("post_upsample_res_blocks");
     return statistics(conv(x, weights, "final_conv", config.in_channels, {3, 3, 3}, pad), false);
   }
@@ -276,6 +279,26 @@ class PlainVideo {
     each_element(x.extents, [&](auto t, auto h, auto w, auto c) {
       const std::int64_t offset = (t % block.time * block.space + h % block.space) * block.space + w % block.space;
       y.at(t / block.time, h / block.space, w / block.space, c * block.volume() + offset) = x.at(t, h, w, c);
+    });
+    return y;
+  }
+
+  /// Binomial filter of five taps along height and width, every stride-th position kept.
+  PlainVolume blurred(const PlainVolume& x, std::int64_t stride) const {
+    constexpr double taps[5] = {1.0 / 16, 4.0 / 16, 6.0 / 16, 4.0 / 16, 1.0 / 16};
+    PlainVolume y(
+        {x.extents[0], ltxmem::ceil_div(x.extents[1], stride), ltxmem::ceil_div(x.extents[2], stride), x.extents[3]});
+    each_element(y.extents, [&](auto t, auto h, auto w, auto c) {
+      double sum = 0.0;
+      for (std::int64_t i = 0; i < 5; ++i) {
+        for (std::int64_t j = 0; j < 5; ++j) {
+          const std::int64_t row = h * stride + i - 2;
+          const std::int64_t column = w * stride + j - 2;
+          if (row < 0 || column < 0 || row >= x.extents[1] || column >= x.extents[2]) continue;
+          sum += taps[i] * taps[j] * x.at(t, row, column, c);
+        }
+      }
+      y.at(t, h, w, c) = rounded(sum);
     });
     return y;
   }
