@@ -15,7 +15,8 @@ namespace {
 
 using Kernel = HighwayAttention;
 
-/// Runs the check once for every instruction set that was compiled and that this processor has.
+/// Runs the check once for every instruction set that was compiled and that this processor has, alone, and once with
+/// all of them: only then is there a dot product of bf16 pairs.
 template <class Check>
 void on_every_target(const Check& check) {
   const std::vector<std::int64_t> targets = hwy::SupportedAndGeneratedTargets();
@@ -28,6 +29,7 @@ void on_every_target(const Check& check) {
   }
   hwy::SetSupportedTargetsForTest(0);
   hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+  check();
 }
 
 TEMPLATE_TEST_CASE("highway attention matches double precision", "[attention][highway]", float, bfloat16, half) {
@@ -43,17 +45,17 @@ TEMPLATE_TEST_CASE("highway attention gives the same bits for every cut and thre
                    float, bfloat16) {
   on_every_target([] { test::attention_keeps_its_bits_however_it_is_cut<Kernel, TestType>(); });
 }
-TEST_CASE("highway attention rows ignore their neighbours", "[attention][highway]") {
-  on_every_target([] { test::attention_rows_ignore_their_neighbours<Kernel, float>(); });
+TEMPLATE_TEST_CASE("highway attention rows ignore their neighbours", "[attention][highway]", float, bfloat16) {
+  on_every_target([] { test::attention_rows_ignore_their_neighbours<Kernel, TestType>(); });
 }
-TEST_CASE("highway attention: hidden quanta change no bit", "[attention][highway]") {
-  on_every_target([] { test::attention_hidden_quanta_change_no_bit<Kernel, float>(); });
+TEMPLATE_TEST_CASE("highway attention: hidden quanta change no bit", "[attention][highway]", float, bfloat16) {
+  on_every_target([] { test::attention_hidden_quanta_change_no_bit<Kernel, TestType>(); });
 }
 TEMPLATE_TEST_CASE("highway attention survives logits of ten thousand", "[attention][highway]", float, bfloat16, half) {
   on_every_target([] { test::attention_survives_large_logits<Kernel, TestType>(); });
 }
-TEST_CASE("highway attention reads rows with gaps between them", "[attention][highway]") {
-  on_every_target([] { test::attention_reads_strided_rows<Kernel, float>(); });
+TEMPLATE_TEST_CASE("highway attention reads rows with gaps between them", "[attention][highway]", float, bfloat16) {
+  on_every_target([] { test::attention_reads_strided_rows<Kernel, TestType>(); });
 }
 TEST_CASE("highway attention without keys leaves the state alone", "[attention][highway]") {
   test::attention_without_keys_leaves_the_state<Kernel, float>();

@@ -80,9 +80,8 @@ void check_attention(const AttentionTile<T>& tile, const SoftmaxStateView& state
 template <class Kernel, Element T>
 void append_block(const AttentionTile<T>& tile, const SoftmaxStateView& state, const AttentionScratch& layout,
                   float* scratch, std::int64_t head, std::int64_t row, std::int64_t rows) {
-  constexpr std::int64_t group = Kernel::row_group;
   const std::int64_t head_dim = tile.head_dim();
-  const std::int64_t padded_rows = round_up(rows, group);
+  const std::int64_t padded_rows = round_up(rows, Kernel::row_group);
   const auto accumulator = state.accumulator.rows(row, rows).columns(head * head_dim, head_dim);
   const auto maximum = state.maximum.rows(row, rows);
   const auto sum = state.sum.rows(row, rows);
@@ -105,18 +104,16 @@ void append_block(const AttentionTile<T>& tile, const SoftmaxStateView& state, c
   quantum.causal = tile.causal;
   quantum.window = tile.window;
 
+  quantum.scale = tile.scale * log2_e;
+
   bool begun = false;
   const auto begin = [&] {
-    const float scale = tile.scale * log2_e;
-    const auto queries = tile.q.rows(row, rows).columns(head * head_dim, head_dim);
+    Kernel::pack_queries(tile.q.rows(row, rows).columns(head * head_dim, head_dim), quantum.scale,
+                         scratch + layout.queries);
     for (std::int64_t r = 0; r < padded_rows; ++r) {
-      float* to = scratch + layout.queries + r / group * group * head_dim + r % group;
       float* kept = quantum.accumulator + r * layout.padded_head_dim;
       const bool real = r < rows;
-      for (std::int64_t d = 0; d < head_dim; ++d) {
-        to[d * group] = real ? scale * static_cast<float>(queries(r, d)) : 0.0F;
-        kept[d] = real ? accumulator(r, d) : 0.0F;
-      }
+      for (std::int64_t d = 0; d < head_dim; ++d) kept[d] = real ? accumulator(r, d) : 0.0F;
       std::fill(kept + head_dim, kept + layout.padded_head_dim, 0.0F);
       quantum.maximum[r] = real ? maximum(r, head) : -std::numeric_limits<float>::infinity();
       quantum.sum[r] = real ? sum(r, head) : 0.0F;
@@ -141,7 +138,7 @@ void append_block(const AttentionTile<T>& tile, const SoftmaxStateView& state, c
     if (!begun) begin();
     Kernel::pack_keys(keys.rows(key, count), scratch + layout.keys);
     Kernel::pack_values(values.rows(key, count), layout.padded_head_dim, scratch + layout.values);
-    Kernel::append(quantum);
+    Kernel::template append<T>(quantum);
   }
   if (!begun) return;
   for (std::int64_t r = 0; r < rows; ++r) {

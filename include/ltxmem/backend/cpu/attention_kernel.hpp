@@ -11,13 +11,15 @@
 
 /// What an attention kernel of the CPU works on, and the part of the work that all kernels share.
 ///
-/// A kernel K is a type with
-///   K::row_group                      query rows that its inner loops take together
-///   K::pack_keys(keys, packed)        brings up to key_quantum keys of one head, [M, head_dim], into its own order, as
-///                                     fp32, key_quantum * head_dim floats; missing keys become zeros
-///   K::pack_values(values, stride, packed)   rows of fp32 values, `stride` floats apart, padded with zeros
-///   K::append(quantum)                the state of every row after also seeing the quantum
-/// and no state of its own. Scratch belongs to the caller and is aligned to 64 bytes.
+/// A kernel K is a type without state of its own, with
+///   K::row_group                               query rows that its inner loops take together
+///   K::pack_queries(queries, scale, packed)    brings rows of one head, [N, head_dim], into the kernel's own order: at
+///                                              most head_dim floats for each of N rows, N rounded up to whole groups;
+///                                              missing rows become zeros. scale turns products into logits in base 2
+///   K::pack_keys(keys, packed)                 up to key_quantum keys of one head: at most key_quantum * head_dim
+///   floats K::pack_values(values, width, packed)      their values: at most key_quantum * width floats, width >=
+///   head_dim K::append<T>(quantum)                      the state of every row after also seeing the quantum
+/// T is the element type that was packed. Scratch belongs to the caller and is aligned to 64 bytes.
 
 namespace ltxmem::cpu {
 
@@ -25,11 +27,12 @@ namespace ltxmem::cpu {
 inline constexpr std::int64_t attention_lanes = 16;
 
 /// A block of query rows of one head against one quantum of keys. Rows are padded to whole groups: the padding has
-/// zero queries and a state that nobody reads.
+/// zero queries and a state that nobody reads. Queries, keys and values are as the kernel packed them.
 struct AttentionQuantum {
-  const float* queries;     ///< [groups][head_dim][row_group], scaled so that logits are in base 2
-  const float* keys;        ///< as pack_keys left them
-  const float* values;      ///< [keys][padded_head_dim]
+  const float* queries;
+  const float* keys;
+  const float* values;
+  float scale;              ///< as pack_queries was given it
   float* accumulator;       ///< [rows, padded][padded_head_dim]
   float* maximum;           ///< [rows, padded]
   float* sum;               ///< [rows, padded]
@@ -44,6 +47,16 @@ struct AttentionQuantum {
   std::int64_t window;
   bool hides;                       ///< some key of the quantum is hidden from some row, or there is a mask
   TensorView<const float, 2> mask;  ///< [rows, keys_count] or empty
+};
+
+/// Rows of one head with the element type known at run time: what a kernel hands on when it chooses its instruction set
+/// at run time.
+struct AttentionRows {
+  const void* data;
+  DType dtype;
+  std::int64_t stride;
+  std::int64_t count;
+  std::int64_t head_dim;
 };
 
 /// Hides what a group of rows must not see, padding keys included, and adds the mask.
@@ -66,6 +79,22 @@ inline void mask_scores(const AttentionQuantum& quantum, std::int64_t first_row,
     std::fill(scores + end, scores + key_quantum, hidden);
   }
   std::fill(quantum.scores + rows * key_quantum, quantum.scores + row_group * key_quantum, hidden);
+}
+
+/// Queries of T as scaled fp32, [groups][head_dim][row_group], the last group padded with zeros.
+template <std::int64_t row_group, Element T>
+void pack_scaled_queries(TensorView<const T, 2> queries, float scale, float* packed) {
+  const std::int64_t rows = queries.extent(0);
+  const std::int64_t head_dim = queries.extent(1);
+  for (std::int64_t r = 0; r < round_up(rows, row_group); ++r) {
+    float* to = packed + r / row_group * row_group * head_dim + r % row_group;
+    if (r < rows) {
+      const T* from = queries.data() + r * queries.stride(0);
+      for (std::int64_t d = 0; d < head_dim; ++d) to[d * row_group] = scale * static_cast<float>(from[d]);
+    } else {
+      for (std::int64_t d = 0; d < head_dim; ++d) to[d * row_group] = 0.0F;
+    }
+  }
 }
 
 }  // namespace ltxmem::cpu

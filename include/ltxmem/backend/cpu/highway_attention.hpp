@@ -19,21 +19,24 @@ namespace cpu {
 // HWY_EXPORT names the functions relative to this namespace and makes a table. A table local to an inline function is
 // the same object in every translation unit, which one at namespace scope would not be.
 
-inline void highway_append(const AttentionQuantum& quantum) {
+inline void highway_append(const AttentionQuantum& quantum, DType dtype) {
   HWY_EXPORT(append_quantum);
-  HWY_DYNAMIC_DISPATCH(append_quantum)(quantum);
+  HWY_DYNAMIC_DISPATCH(append_quantum)(quantum, dtype);
 }
 
-inline void highway_pack_keys(const void* rows, DType dtype, std::int64_t stride, std::int64_t count,
-                              std::int64_t head_dim, float* packed) {
+inline void highway_pack_queries(const AttentionRows& rows, float scale, float* packed) {
+  HWY_EXPORT(pack_query_rows);
+  HWY_DYNAMIC_DISPATCH(pack_query_rows)(rows, scale, packed);
+}
+
+inline void highway_pack_keys(const AttentionRows& rows, float* packed) {
   HWY_EXPORT(pack_key_rows);
-  HWY_DYNAMIC_DISPATCH(pack_key_rows)(rows, dtype, stride, count, head_dim, packed);
+  HWY_DYNAMIC_DISPATCH(pack_key_rows)(rows, packed);
 }
 
-inline void highway_pack_values(const void* rows, DType dtype, std::int64_t stride, std::int64_t count,
-                                std::int64_t head_dim, std::int64_t padded_head_dim, float* packed) {
+inline void highway_pack_values(const AttentionRows& rows, std::int64_t width, float* packed) {
   HWY_EXPORT(pack_value_rows);
-  HWY_DYNAMIC_DISPATCH(pack_value_rows)(rows, dtype, stride, count, head_dim, padded_head_dim, packed);
+  HWY_DYNAMIC_DISPATCH(pack_value_rows)(rows, width, packed);
 }
 
 }  // namespace cpu
@@ -41,8 +44,9 @@ inline void highway_pack_values(const void* rows, DType dtype, std::int64_t stri
 /// Attention kernel for the best instruction set of the processor that the program runs on, chosen at run time by
 /// Highway: AVX-512, AVX2, SSE4 or SSSE3, NEON, or the portable kernel.
 ///
-/// Keys and values of narrow types are widened while they are packed; both products run in fp32. Instruction sets round
-/// sums of different groupings, so bits are the same on processors with the same vector length.
+/// Numerics  narrow types are widened while they are packed and both products run in fp32, except bf16 on processors
+///           with its dot product: there the products of bf16 pairs are summed in fp32, and the weights 2^(logit - m)
+///           are rounded to bf16. Processors that take the same path give the same bits
 ///
 /// Highway expands foreach_target.h once in a translation unit: a source that dispatches kernels of its own in the same
 /// way must not include this header.
@@ -50,17 +54,27 @@ struct HighwayAttention {
   static constexpr std::int64_t row_group = PortableAttention::row_group;
 
   template <Element T>
-  static void pack_keys(TensorView<const T, 2> keys, float* packed) {
-    cpu::highway_pack_keys(keys.data(), dtype_of<T>, keys.stride(0), keys.extent(0), keys.extent(1), packed);
+  static void pack_queries(TensorView<const T, 2> queries, float scale, float* packed) {
+    cpu::highway_pack_queries(rows_of(queries), scale, packed);
   }
-
   template <Element T>
-  static void pack_values(TensorView<const T, 2> values, std::int64_t stride, float* packed) {
-    cpu::highway_pack_values(values.data(), dtype_of<T>, values.stride(0), values.extent(0), values.extent(1), stride,
-                             packed);
+  static void pack_keys(TensorView<const T, 2> keys, float* packed) {
+    cpu::highway_pack_keys(rows_of(keys), packed);
+  }
+  template <Element T>
+  static void pack_values(TensorView<const T, 2> values, std::int64_t width, float* packed) {
+    cpu::highway_pack_values(rows_of(values), width, packed);
+  }
+  template <Element T>
+  static void append(const cpu::AttentionQuantum& quantum) {
+    cpu::highway_append(quantum, dtype_of<T>);
   }
 
-  static void append(const cpu::AttentionQuantum& quantum) { cpu::highway_append(quantum); }
+ private:
+  template <Element T>
+  static cpu::AttentionRows rows_of(TensorView<const T, 2> view) {
+    return {view.data(), dtype_of<T>, view.stride(0), view.extent(0), view.extent(1)};
+  }
 };
 
 }  // namespace ltxmem

@@ -10,9 +10,11 @@
 #define LTXMEM_HIGHWAY_ATTENTION_TOGGLE
 #endif
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <type_traits>
 #include <utility>
 
 #include <hwy/highway.h>
@@ -30,19 +32,18 @@ namespace ltxmem::cpu::HWY_NAMESPACE {
 
 // Without vectors of a known kind the portable kernel is the better one.
 
-inline void append_quantum(const AttentionQuantum& quantum) {
-  PortableAttention::append(quantum);
+inline void append_widened(const AttentionQuantum& quantum) {
+  PortableAttention::append<float>(quantum);
 }
 
 template <class T>
-void pack_keys(const T* keys, std::int64_t stride, std::int64_t count, std::int64_t head_dim, float* packed) {
-  PortableAttention::pack_keys(TensorView<const T, 2>(keys, {count, head_dim}, {stride, 1}), packed);
+void pack_keys_of(const T* keys, const AttentionRows& rows, float* packed) {
+  PortableAttention::pack_keys(TensorView<const T, 2>(keys, {rows.count, rows.head_dim}, {rows.stride, 1}), packed);
 }
 
 template <class T>
-void pack_values(const T* values, std::int64_t stride, std::int64_t count, std::int64_t head_dim,
-                 std::int64_t padded_head_dim, float* packed) {
-  PortableAttention::pack_values(TensorView<const T, 2>(values, {count, head_dim}, {stride, 1}), padded_head_dim,
+void pack_values_of(const T* values, const AttentionRows& rows, std::int64_t width, float* packed) {
+  PortableAttention::pack_values(TensorView<const T, 2>(values, {rows.count, rows.head_dim}, {rows.stride, 1}), width,
                                  packed);
 }
 
@@ -82,48 +83,69 @@ HWY_INLINE hn::Vec<D> load_floats(D d, const half* from) {
   return hn::PromoteTo(d, hn::BitCast(halves, bits));
 }
 
-/// Panels of panel_keys keys, a panel being [head_dim][panel_keys]. Whole 4 x 4 squares are transposed in registers.
+/// Keys of T as floats, one unit per channel.
 template <class T>
-void pack_keys(const T* keys, std::int64_t stride, std::int64_t count, std::int64_t head_dim, float* packed) {
+struct WidenedKeys {
+  const T* rows;
+  std::int64_t stride;
+
+  std::int64_t units(std::int64_t head_dim) const { return head_dim; }
+  std::int64_t whole_units(std::int64_t head_dim) const { return head_dim; }
+  template <class D>
+  HWY_INLINE hn::Vec<D> load(D d, std::int64_t key, std::int64_t unit) const {
+    return load_floats(d, rows + key * stride + unit);
+  }
+  float one(std::int64_t key, std::int64_t unit, std::int64_t) const {
+    return static_cast<float>(rows[key * stride + unit]);
+  }
+};
+
+/// Panels of panel_keys keys, a panel being [units][panel_keys]. Whole 4 x 4 squares are transposed in registers.
+template <class Keys>
+void pack_keys(const Keys& keys, std::int64_t count, std::int64_t head_dim, float* packed) {
   constexpr hn::FixedTag<float, 4> four;
+  const std::int64_t units = keys.units(head_dim);
   for (std::int64_t key = 0; key < key_quantum; key += 4) {
-    float* to = packed + key / panel_keys * panel_keys * head_dim + key % panel_keys;
-    const T* from = keys + key * stride;
-    std::int64_t d = 0;
+    float* to = packed + key / panel_keys * panel_keys * units + key % panel_keys;
+    std::int64_t unit = 0;
     if (key + 4 <= count) {
-      for (; d + 4 <= head_dim; d += 4) {
-        const auto row0 = load_floats(four, from + d);
-        const auto row1 = load_floats(four, from + stride + d);
-        const auto row2 = load_floats(four, from + 2 * stride + d);
-        const auto row3 = load_floats(four, from + 3 * stride + d);
+      for (; unit + 4 <= keys.whole_units(head_dim); unit += 4) {
+        const auto row0 = keys.load(four, key, unit);
+        const auto row1 = keys.load(four, key + 1, unit);
+        const auto row2 = keys.load(four, key + 2, unit);
+        const auto row3 = keys.load(four, key + 3, unit);
         const auto low01 = hn::InterleaveLower(four, row0, row1);
         const auto low23 = hn::InterleaveLower(four, row2, row3);
         const auto high01 = hn::InterleaveUpper(four, row0, row1);
         const auto high23 = hn::InterleaveUpper(four, row2, row3);
-        hn::StoreU(hn::ConcatLowerLower(four, low23, low01), four, to + d * panel_keys);
-        hn::StoreU(hn::ConcatUpperUpper(four, low23, low01), four, to + (d + 1) * panel_keys);
-        hn::StoreU(hn::ConcatLowerLower(four, high23, high01), four, to + (d + 2) * panel_keys);
-        hn::StoreU(hn::ConcatUpperUpper(four, high23, high01), four, to + (d + 3) * panel_keys);
+        hn::StoreU(hn::ConcatLowerLower(four, low23, low01), four, to + unit * panel_keys);
+        hn::StoreU(hn::ConcatUpperUpper(four, low23, low01), four, to + (unit + 1) * panel_keys);
+        hn::StoreU(hn::ConcatLowerLower(four, high23, high01), four, to + (unit + 2) * panel_keys);
+        hn::StoreU(hn::ConcatUpperUpper(four, high23, high01), four, to + (unit + 3) * panel_keys);
       }
     }
-    for (; d < head_dim; ++d) {
+    for (; unit < units; ++unit) {
       for (std::int64_t i = 0; i < 4; ++i) {
-        to[d * panel_keys + i] = key + i < count ? static_cast<float>(from[i * stride + d]) : 0.0F;
+        to[unit * panel_keys + i] = key + i < count ? keys.one(key + i, unit, head_dim) : 0.0F;
       }
     }
   }
 }
 
 template <class T>
-void pack_values(const T* values, std::int64_t stride, std::int64_t count, std::int64_t head_dim,
-                 std::int64_t padded_head_dim, float* packed) {
+void pack_keys_of(const T* keys, const AttentionRows& rows, float* packed) {
+  pack_keys(WidenedKeys<T>{keys, rows.stride}, rows.count, rows.head_dim, packed);
+}
+
+template <class T>
+void pack_values_of(const T* values, const AttentionRows& rows, std::int64_t width, float* packed) {
   constexpr Floats all;
   constexpr auto step = static_cast<std::int64_t>(lanes);
-  for (std::int64_t key = 0; key < count; ++key, values += stride, packed += padded_head_dim) {
+  for (std::int64_t key = 0; key < rows.count; ++key, values += rows.stride, packed += width) {
     std::int64_t d = 0;
-    for (; d + step <= head_dim; d += step) hn::Store(load_floats(all, values + d), all, packed + d);
-    for (; d < head_dim; ++d) packed[d] = static_cast<float>(values[d]);
-    for (; d < padded_head_dim; ++d) packed[d] = 0.0F;
+    for (; d + step <= rows.head_dim; d += step) hn::Store(load_floats(all, values + d), all, packed + d);
+    for (; d < rows.head_dim; ++d) packed[d] = static_cast<float>(values[d]);
+    for (; d < width; ++d) packed[d] = 0.0F;
   }
 }
 
@@ -143,6 +165,10 @@ struct Tile {
     load_rows(from, stride, factor, Rows{});
   }
   HWY_INLINE void store(float* to, std::int64_t stride) const { store_rows(to, stride, Rows{}); }
+  HWY_INLINE void store_scaled(float* to, std::int64_t stride, float factor) {
+    scale_rows(factor, Rows{});
+    store(to, stride);
+  }
 
   /// Adds the sum over steps of a[step, row] * b[step, lane].
   HWY_INLINE void add_products(const float* a, std::int64_t step_stride, std::int64_t row_stride, const float* b,
@@ -170,6 +196,16 @@ struct Tile {
   template <std::size_t... R>
   HWY_INLINE void load_rows(const float* from, std::int64_t stride, const float* factor, std::index_sequence<R...>) {
     (load_row<R>(from + static_cast<std::int64_t>(R) * stride, factor[R], Columns{}), ...);
+  }
+
+  template <std::size_t R, std::size_t... C>
+  HWY_INLINE void scale_row(Vector factor, std::index_sequence<C...>) {
+    ((sums[R][C] = hn::Mul(factor, sums[R][C])), ...);
+  }
+  template <std::size_t... R>
+  HWY_INLINE void scale_rows(float factor, std::index_sequence<R...>) {
+    const Vector all = hn::Set(Floats(), factor);
+    (scale_row<R>(all, Columns{}), ...);
   }
 
   template <std::size_t R, std::size_t... C>
@@ -270,7 +306,7 @@ HWY_INLINE float softmax_row(float* scores, float& maximum, float& sum) {
   return softmax_rescale(before.maximum, after.maximum);
 }
 
-inline void append_quantum(const AttentionQuantum& quantum) {
+inline void append_widened(const AttentionQuantum& quantum) {
   constexpr auto group = static_cast<std::int64_t>(tile_rows);
   for (std::int64_t row = 0; row < quantum.rows; row += group) {
     score(quantum, quantum.queries + row * quantum.head_dim);
@@ -289,26 +325,65 @@ inline void append_quantum(const AttentionQuantum& quantum) {
 
 #endif  // HWY_TARGET
 
+}  // namespace ltxmem::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
+#define LTXMEM_HIGHWAY_ATTENTION_PAIRS
+#include "ltxmem/backend/cpu/highway_attention_pairs.hpp"
+#undef LTXMEM_HIGHWAY_ATTENTION_PAIRS
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace ltxmem::cpu::HWY_NAMESPACE {
+
+#if HWY_TARGET != HWY_AVX3 && HWY_TARGET != HWY_AVX3_DL
+
+// No products of bf16 pairs: nothing is packed for them.
+inline bool takes_pairs(DType) {
+  return false;
+}
+inline void pack_query_pairs(const AttentionRows&, float*) {}
+inline void pack_key_pairs(const AttentionRows&, float*) {}
+inline void pack_value_pairs(const AttentionRows&, std::int64_t, float*) {}
+inline void append_pairs(const AttentionQuantum&) {}
+
+#endif
+
+// ------------------------------------------------------------------------------------------------------- entry points
+
 /// Calls fn with a pointer of the type behind the name; only element types arrive here.
 template <class Fn>
-HWY_INLINE void with_rows(const void* rows, DType dtype, const Fn& fn) {
-  switch (dtype) {
-    case DType::f32: return fn(static_cast<const float*>(rows));
-    case DType::bf16: return fn(static_cast<const bfloat16*>(rows));
-    default: return fn(static_cast<const half*>(rows));
+HWY_INLINE void with_rows(const AttentionRows& rows, const Fn& fn) {
+  switch (rows.dtype) {
+    case DType::f32: return fn(static_cast<const float*>(rows.data));
+    case DType::bf16: return fn(static_cast<const bfloat16*>(rows.data));
+    default: return fn(static_cast<const half*>(rows.data));
   }
 }
 
-inline void pack_key_rows(const void* rows, DType dtype, std::int64_t stride, std::int64_t count, std::int64_t head_dim,
-                          float* packed) {
-  with_rows(rows, dtype, [&](const auto* keys) HWY_ATTR { pack_keys(keys, stride, count, head_dim, packed); });
+inline void pack_query_rows(const AttentionRows& rows, float scale, float* packed) {
+  if (takes_pairs(rows.dtype)) return pack_query_pairs(rows, packed);
+  with_rows(rows, [&](const auto* queries) {
+    using T = std::remove_cvref_t<decltype(*queries)>;
+    pack_scaled_queries<PortableAttention::row_group>(
+        TensorView<const T, 2>(queries, {rows.count, rows.head_dim}, {rows.stride, 1}), scale, packed);
+  });
 }
 
-inline void pack_value_rows(const void* rows, DType dtype, std::int64_t stride, std::int64_t count,
-                            std::int64_t head_dim, std::int64_t padded_head_dim, float* packed) {
-  with_rows(rows, dtype, [&](const auto* values) HWY_ATTR {
-    pack_values(values, stride, count, head_dim, padded_head_dim, packed);
-  });
+inline void pack_key_rows(const AttentionRows& rows, float* packed) {
+  if (takes_pairs(rows.dtype)) return pack_key_pairs(rows, packed);
+  with_rows(rows, [&](const auto* keys) HWY_ATTR { pack_keys_of(keys, rows, packed); });
+}
+
+inline void pack_value_rows(const AttentionRows& rows, std::int64_t width, float* packed) {
+  if (takes_pairs(rows.dtype)) return pack_value_pairs(rows, width, packed);
+  with_rows(rows, [&](const auto* values) HWY_ATTR { pack_values_of(values, rows, width, packed); });
+}
+
+inline void append_quantum(const AttentionQuantum& quantum, DType dtype) {
+  if (takes_pairs(dtype)) return append_pairs(quantum);
+  append_widened(quantum);
 }
 
 }  // namespace ltxmem::cpu::HWY_NAMESPACE

@@ -23,6 +23,11 @@ struct PortableAttention {
   static constexpr std::int64_t lanes = 8;
 
   template <Element T>
+  static void pack_queries(TensorView<const T, 2> queries, float scale, float* packed) {
+    cpu::pack_scaled_queries<row_group>(queries, scale, packed);
+  }
+
+  template <Element T>
   static void pack_keys(TensorView<const T, 2> keys, float* packed) {
     const std::int64_t head_dim = keys.extent(1);
     for (std::int64_t panel = 0; panel < key_quantum / lanes; ++panel) {
@@ -40,15 +45,16 @@ struct PortableAttention {
   }
 
   template <Element T>
-  static void pack_values(TensorView<const T, 2> values, std::int64_t stride, float* packed) {
+  static void pack_values(TensorView<const T, 2> values, std::int64_t width, float* packed) {
     for (std::int64_t key = 0; key < values.extent(0); ++key) {
       const T* from = values.data() + key * values.stride(0);
-      float* to = packed + key * stride;
+      float* to = packed + key * width;
       for (std::int64_t d = 0; d < values.extent(1); ++d) to[d] = static_cast<float>(from[d]);
-      for (std::int64_t d = values.extent(1); d < stride; ++d) to[d] = 0.0F;
+      for (std::int64_t d = values.extent(1); d < width; ++d) to[d] = 0.0F;
     }
   }
 
+  template <Element>
   static void append(const cpu::AttentionQuantum& quantum) {
     for (std::int64_t row = 0; row < quantum.rows; row += row_group) {
       score(quantum, quantum.queries + row * quantum.head_dim);
