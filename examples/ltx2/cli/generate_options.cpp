@@ -72,12 +72,15 @@ void GenerateOptions::add_to(CLI::App& app) {
       ->type_name("PATH [STRENGTH]")
       ->expected(1, 2)
       ->group(models);
-  app.add_option_function<std::vector<std::pair<std::string, float>>>(
+  app.add_option_function<std::vector<std::vector<std::string>>>(
          "--lora",
-         [this](const std::vector<std::pair<std::string, float>>& loras) {
-           for (const auto& [path, strength] : loras) request_.loras.push_back({path, strength});
+         [this](const std::vector<std::vector<std::string>>& loras) {
+           for (const auto& words : loras) {
+             request_.loras.push_back({words.at(0), number<float>("--lora STRENGTH", words.at(1))});
+           }
          },
          "LoRA added in every stage; repeatable")
+      ->type_size(2)
       ->type_name("PATH STRENGTH")
       ->group(models);
 

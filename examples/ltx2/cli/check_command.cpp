@@ -1,0 +1,95 @@
+// SPDX-FileCopyrightText: The ltxmem authors
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/check_command.hpp"
+
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <span>
+#include <system_error>
+
+#include "check/case.hpp"
+#include "cli/failure.hpp"
+#include "cli/report_file.hpp"
+#include "ltxmem/io/safetensors_writer.hpp"
+#include "runtime/runtime.hpp"
+
+namespace ltx2 {
+namespace {
+
+/// Case files name their outputs, so the names must stay below the output folder.
+void expect_plain_name(const Case& test, const std::string& name, const char* what) {
+  ltxmem::expects<ltxmem::IoError>(!name.empty() && name != "." && name != ".." && name.find('/') == std::string::npos,
+                                   "case ", test.name, ": ", what, " '", name, "' is not a plain name");
+}
+
+void write_outputs(const std::filesystem::path& path, const HostTensors& outputs) {
+  std::vector<ltxmem::TensorSpec> specs;
+  for (const auto& [name, tensor] : outputs) {
+    const ltxmem::DType dtype =
+        std::visit([]<class V>(const std::vector<V>&) { return ltxmem::dtype_of<V>; }, tensor.values);
+    specs.push_back({"out." + name, dtype, tensor.shape});
+  }
+  ltxmem::SafetensorsWriter writer(path, specs, {{"format", "ltx2 check"}});
+  for (const auto& [name, tensor] : outputs) {
+    std::visit([&](const auto& values) { writer.write(std::as_bytes(std::span(values))); }, tensor.values);
+  }
+  writer.commit();
+}
+
+}  // namespace
+
+void CheckCommand::add_to(CLI::App& app) {
+  app.add_option("CASE", cases, "Case files: inputs, and the outputs they should give")->required();
+  app.add_option("--models", models, "Folder with the models that the cases name");
+  app.add_option("--checkpoint-path", checkpoint, "Use this checkpoint, whatever model a case names");
+  app.add_option("--output", output, "Write what was computed to OUTPUT/STAGE/NAME.safetensors");
+  execution.add_to(app);
+}
+
+ExitCode CheckCommand::run(const std::stop_token& stop) const {
+  std::vector<Case> tests;
+  for (const std::filesystem::path& path : cases) {
+    tests.push_back(read_case(path));
+    expect_plain_name(tests.back(), tests.back().stage, "stage");
+    expect_plain_name(tests.back(), tests.back().name, "name");
+  }
+  if (!output.empty()) {
+    as_running([&] {
+      for (const Case& test : tests) std::filesystem::create_directories(output / test.stage);
+    });
+  }
+  const ReportFile report_file(execution.report);
+  ltxmem::HostResource copies;
+  CaseModels case_models(models, checkpoint, copies);
+  bool all_ok = true;
+  std::vector<Report> reports;
+  for (const Case& test : tests) {
+    Runtime runtime(execution.settings(), stop);
+    runtime.report().command = "check";
+    HostTensors got;
+    {
+      const Stage stage(runtime, test.stage);
+      got = run_case(test, case_models, runtime);
+    }
+    if (!output.empty()) {
+      as_running([&] { write_outputs(output / test.stage / (test.name + ".safetensors"), got); });
+    }
+    reports.push_back(runtime.report());
+    if (test.expected.empty()) {
+      std::printf("%-28s %-13s ran, nothing to compare\n", test.name.c_str(), test.stage.c_str());
+    } else {
+      const Difference difference = compare(test.expected, got);
+      const bool ok = difference.relative <= test.tolerance;
+      all_ok = all_ok && ok;
+      std::printf("%-28s %-13s %.2e of %.0e in %-22s %s%s%s\n", test.name.c_str(), test.stage.c_str(),
+                  difference.relative, test.tolerance, difference.tensor.c_str(), ok ? "ok" : "FAIL",
+                  difference.reason.empty() ? "" : ": ", difference.reason.c_str());
+    }
+    std::fflush(stdout);
+    if (execution.verbose >= 2) print_stages(reports.back());
+  }
+  as_running([&] { report_file.write(reports); });
+  return all_ok ? ExitCode::done : ExitCode::check_failed;
+}
+
+}  // namespace ltx2

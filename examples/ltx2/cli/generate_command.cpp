@@ -1,0 +1,87 @@
+// SPDX-FileCopyrightText: The ltxmem authors
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/generate_command.hpp"
+
+#include <cstdio>
+#include <vector>
+
+#include "cli/failure.hpp"
+#include "cli/messages.hpp"
+#include "cli/report_file.hpp"
+#include "cli/run_progress.hpp"
+#include "media/video_writer.hpp"
+#include "pipeline/pipeline.hpp"
+
+namespace ltx2 {
+namespace {
+
+/// Longest clip that the model was trained on.
+constexpr double trained_seconds = 20;
+
+std::vector<PlacedImage> load_images(const GenerateRequest& request,
+                                     const std::function<void(const std::string&)>& warn) {
+  std::vector<PlacedImage> images;
+  for (const ImageRequest& image : request.images) {
+    images.push_back({recompress(load_image(image.path.string()), image.crf, warn), image.frame, image.strength});
+  }
+  return images;
+}
+
+void write_video(const std::string& path, const GenerateRequest& request, const ltxmem::Tensor<float, 4>& frames,
+                 const Sound& sound, const std::stop_token& stop, const std::function<void(const std::string&)>& warn) {
+  VideoWriter writer(path, request.width, request.height, request.fps, stop);
+  const auto waveform = sound.waveform.view();
+  Audio audio{sound.sample_rate, waveform.extent(1), {}};
+  for (std::int64_t channel = 0; channel < waveform.extent(1); ++channel) {
+    for (std::int64_t i = 0; i < waveform.extent(0); ++i) audio.samples.push_back(waveform(i, channel));
+  }
+  writer.set_audio(std::move(audio));
+  const auto view = frames.view();
+  for (std::int64_t frame = 0; frame < view.extent(0); ++frame) {
+    const auto pixels = view[frame];
+    writer.write(std::span(pixels.data(), static_cast<std::size_t>(pixels.size())));
+  }
+  writer.finish();
+  if (writer.nan_count() > 0) {
+    warn(std::to_string(writer.nan_count()) + " values of the video are not numbers and are shown black");
+  }
+}
+
+}  // namespace
+
+ExitCode GenerateCommand::run(const std::stop_token& stop) const {
+  // Everything that can be known to be wrong is found before the work starts.
+  validate(options_.stated());
+  check_output(options_.output_path);
+  const ReportFile report_file(options_.execution.report);
+  Runtime runtime(options_.execution.settings(), stop);
+  Report& report = runtime.report();
+  report.command = "generate";
+  Models models(options_.stated(), runtime.host_memory());
+  const GenerateRequest request = options_.request(models.model().config().version);
+  report.mapped_bytes = models.mapped_bytes();
+
+  RunProgress progress(runtime, options_.execution);
+  const auto warn = [&](const std::string& message) {
+    report.warnings.push_back(message);
+    progress.message(warning_text(message));
+  };
+  const double seconds = static_cast<double>(request.frames) / request.fps;
+  if (seconds > trained_seconds) {
+    warn(shortest_text(seconds) + " s of video: the model was trained on positions up to 20 s");
+  }
+  const std::vector<PlacedImage> images = load_images(request, warn);
+
+  return as_running([&] {
+    const Sample sample = run_pipeline(request, models, images, runtime, {.stop = stop, .initial_noise = {}});
+    const Sound sound = decode_sound(models, sample.result, runtime);
+    const ltxmem::Tensor<float, 4> frames = decode_frames(models, sample.result, runtime);
+    write_video(options_.output_path, request, frames, sound, stop, warn);
+    report_file.write(std::span(&report, 1));
+    if (options_.execution.verbose >= 2) print_stages(report);
+    std::printf("%s\n", options_.output_path.c_str());
+    return ExitCode::done;
+  });
+}
+
+}  // namespace ltx2

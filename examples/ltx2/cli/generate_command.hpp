@@ -1,0 +1,23 @@
+// SPDX-FileCopyrightText: The ltxmem authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <stop_token>
+
+#include "cli/exit_code.hpp"
+#include "cli/generate_options.hpp"
+
+namespace ltx2 {
+
+/// `ltx2 generate`: from a prompt to a video file with sound.
+class GenerateCommand {
+ public:
+  void add_to(CLI::App& app) { options_.add_to(app); }
+  ExitCode run(const std::stop_token& stop) const;
+
+ private:
+  GenerateOptions options_;
+};
+
+}  // namespace ltx2

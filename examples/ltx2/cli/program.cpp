@@ -1,0 +1,118 @@
+// SPDX-FileCopyrightText: The ltxmem authors
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/program.hpp"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <exception>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cli/check_command.hpp"
+#include "cli/failure.hpp"
+#include "cli/generate_command.hpp"
+#include "cli/messages.hpp"
+#include "cli/suggest.hpp"
+#include "cli/synth_command.hpp"
+#include "ltxmem/core/error.hpp"
+#include "ltxmem/version.hpp"
+
+namespace ltx2 {
+namespace {
+
+#define LTX2_TEXT_OF(x) #x
+#define LTX2_TEXT(x) LTX2_TEXT_OF(x)
+constexpr const char* version_text = "ltx2 (ltxmem " LTX2_TEXT(LTXMEM_VERSION_MAJOR) "." LTX2_TEXT(
+    LTXMEM_VERSION_MINOR) "." LTX2_TEXT(LTXMEM_VERSION_PATCH) ")";
+
+int fail(ExitCode code, std::string_view message) {
+  std::fprintf(stderr, "%s\n", error_text(std::string(message)).c_str());
+  return static_cast<int>(code);
+}
+
+std::vector<std::string> option_names(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : app.get_options()) {
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  }
+  return names;
+}
+
+/// What is wrong with the command line: an unknown word, if there is one, explains more than what is missing because of
+/// it, and the nearest known word more still.
+std::string usage_message(CLI::App& program, int argc, const char* const* argv, const CLI::ParseError& error) {
+  std::vector<std::string> commands;
+  for (const CLI::App* command : program.get_subcommands([](CLI::App*) { return true; })) {
+    commands.push_back(command->get_name());
+  }
+  const auto hint = [](const std::string& suggestion) {
+    return suggestion.empty() ? std::string() : "; did you mean " + suggestion + "?";
+  };
+  const std::string first = argc > 1 ? argv[1] : "";
+  if (first.empty() || first.front() == '-') return std::string(error.what()) + " (see ltx2 --help)";
+  if (std::find(commands.begin(), commands.end(), first) == commands.end()) {
+    return "unknown subcommand '" + first + "'" + hint(nearest(first, commands));
+  }
+  const CLI::App* command = program.get_subcommand(first);
+  const std::vector<std::string> known = option_names(*command);
+  for (int i = 2; i < argc; ++i) {
+    const std::string word = std::string(argv[i]).substr(0, std::string_view(argv[i]).find('='));
+    if (word.starts_with("--") && std::find(known.begin(), known.end(), word) == known.end()) {
+      return "unknown option " + word + hint(nearest(word, known));
+    }
+  }
+  return std::string(error.what()) + " (see ltx2 " + first + " --help)";
+}
+
+}  // namespace
+
+int run_program(int argc, const char* const* argv, const std::stop_token& stop) {
+  CLI::App program(
+      "Makes videos with sound from text with LTX-2 and LTX-2.3 models, exactly and in little memory.\n"
+      "Exit codes: 0 done, 1 a check failed, 2 bad usage or input file, 3 does not fit, 4 failed while running, "
+      "130 interrupted.");
+  program.set_version_flag("--version", version_text);
+  program.require_subcommand(1);
+
+  GenerateCommand generate;
+  CheckCommand check;
+  SynthCommand synth;
+  CLI::App& generate_app = *program.add_subcommand("generate", "Make a video with sound from a prompt");
+  CLI::App& check_app = *program.add_subcommand("check", "Run cases with known answers and compare");
+  CLI::App& synth_app = *program.add_subcommand("synth", "Write a synthetic model from a description");
+  generate.add_to(generate_app);
+  check.add_to(check_app);
+  synth.add_to(synth_app);
+
+  try {
+    program.parse(argc, argv);
+  } catch (const CLI::Success& request) {  // --help and --version
+    return program.exit(request);
+  } catch (const CLI::ParseError& error) {
+    return fail(ExitCode::bad_input, usage_message(program, argc, argv, error));
+  }
+
+  try {
+    ExitCode code = ExitCode::done;
+    if (generate_app.parsed()) code = generate.run(stop);
+    if (check_app.parsed()) code = check.run(stop);
+    if (synth_app.parsed()) code = synth.run(stop);
+    return static_cast<int>(code);
+  } catch (const ltxmem::Cancelled&) {
+    return fail(ExitCode::interrupted, "interrupted");
+  } catch (const Failure& failure) {
+    return fail(failure.code(), failure.what());
+  } catch (const ltxmem::OutOfMemory& error) {
+    return fail(ExitCode::failed_running, error.what());
+  } catch (const ltxmem::DeviceError& error) {
+    return fail(ExitCode::failed_running, error.what());
+  } catch (const std::bad_alloc&) {
+    return fail(ExitCode::failed_running, "out of memory");
+  } catch (const std::exception& error) {
+    return fail(ExitCode::bad_input, error.what());
+  }
+}
+
+}  // namespace ltx2

@@ -1,0 +1,33 @@
+// SPDX-FileCopyrightText: The ltxmem authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+
+#include "cli/execution_options.hpp"
+#include "cli/progress.hpp"
+#include "runtime/runtime.hpp"
+
+namespace ltx2 {
+
+/// Shows the stages and named steps of a runtime as progress while it lives.
+class RunProgress {
+ public:
+  RunProgress(Runtime& runtime, const ExecutionOptions& options)
+      : progress_(options.verbose == 0 ? ProgressMode::none : parse_progress_mode(options.progress)) {
+    runtime.watch({.stage_began = [this](const std::string& name) { progress_.begin_stage(name, 0); },
+                   .announced = [this](std::int64_t steps) { progress_.extend(steps); },
+                   .stepped = [this] { progress_.advance(); },
+                   .stage_ended = [this] { progress_.end_stage(); }});
+  }
+  RunProgress(const RunProgress&) = delete;
+  RunProgress& operator=(const RunProgress&) = delete;
+
+  /// A line for people, above the bar.
+  void message(const std::string& text) { progress_.message(text); }
+
+ private:
+  Progress progress_;
+};
+
+}  // namespace ltx2
