@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sampler/denoise.hpp"
 
-#include <array>
+#include <list>
 #include <string>
 #include <vector>
 
@@ -28,14 +28,37 @@ TensorView<const float, Rank> sample_of(const Case& test, const std::string& nam
   return tensor.view(extents);
 }
 
+/// Latent tokens of a case with the memory that holds them.
+struct Tokens {
+  std::int64_t count = 0;
+  std::int64_t channels = 0;
+  std::vector<float> values;
+
+  TensorView<float, 2> view() { return {values.data(), {count, channels}}; }
+};
+
 /// A video latent [1, C, F, h, w] as tokens.
-std::vector<float> video_tokens(const Case& test, const std::string& name) {
+Tokens video_tokens(const Case& test, const std::string& name) {
   const TensorView<const float, 4> latent = sample_of<4>(test, name);
-  const std::int64_t cells = latent.extent(1) * latent.extent(2) * latent.extent(3);
-  std::vector<float> tokens(static_cast<std::size_t>(latent.size()));
-  video_tokens_from_planes(latent.reshape(ltxmem::Extents<2>{latent.extent(0), cells}),
-                           {tokens.data(), {cells, latent.extent(0)}});
+  Tokens tokens{latent.extent(1) * latent.extent(2) * latent.extent(3), latent.extent(0), {}};
+  tokens.values.resize(static_cast<std::size_t>(latent.size()));
+  video_tokens_from_planes(latent.reshape(ltxmem::Extents<2>{tokens.channels, tokens.count}), tokens.view());
   return tokens;
+}
+
+/// An audio latent [1, z, Ta, bins] as tokens.
+Tokens audio_tokens(const Case& test, const std::string& name) {
+  const TensorView<const float, 3> latent = sample_of<3>(test, name);
+  Tokens tokens{latent.extent(1), latent.extent(0) * latent.extent(2), {}};
+  tokens.values.resize(static_cast<std::size_t>(latent.size()));
+  audio_tokens_from_planes(latent, tokens.view());
+  return tokens;
+}
+
+Solver solver_of(const Case& test) {
+  const std::string name = test.options.at("solver");
+  expects<IoError>(name == "euler" || name == "res_2s", "case ", test.name, ": unknown solver ", name);
+  return name == "euler" ? Solver::euler : Solver::res_2s;
 }
 
 ModalityGuidance guidance_of(const nlohmann::json& options) {
@@ -75,29 +98,21 @@ Clip clip_of(const nlohmann::json& options) {
 }
 
 LatentState video_state(const Case& test, Runtime& runtime, const Clip& clip, std::int64_t channels) {
-  std::vector<float> initial;
+  Tokens initial;
   if (test.has_input("video.initial")) initial = video_tokens(test, "video.initial");
-  std::vector<std::vector<float>> images;
+  std::list<Tokens> images;
   std::vector<ImageCondition> conditions;
   for (const nlohmann::json& condition : test.options.value("conditions", nlohmann::json::array())) {
     images.push_back(video_tokens(test, "condition." + std::to_string(images.size())));
-    conditions.push_back({{images.back().data(), {clip.grid.frame_tokens(), channels}},
-                          condition.at("frame"),
-                          condition.at("strength")});
+    conditions.push_back({images.back().view(), condition.at("frame"), condition.at("strength")});
   }
-  const std::int64_t initial_tokens = initial.empty() ? 0 : clip.grid.tokens();
-  return make_video_state(runtime.host_memory(), clip.grid, channels, clip.fps,
-                          {initial.data(), {initial_tokens, channels}}, conditions);
+  return make_video_state(runtime.host_memory(), clip.grid, channels, clip.fps, initial.view(), conditions);
 }
 
-LatentState audio_state(const Case& test, Runtime& runtime, std::int64_t tokens, std::int64_t features) {
-  std::vector<float> initial;
-  if (test.has_input("audio.initial")) {
-    initial.resize(static_cast<std::size_t>(tokens * features));
-    audio_tokens_from_planes(sample_of<3>(test, "audio.initial"), {initial.data(), {tokens, features}});
-  }
-  return make_audio_state(runtime.host_memory(), tokens, features,
-                          {initial.data(), {initial.empty() ? 0 : tokens, features}});
+LatentState audio_state(const Case& test, Runtime& runtime, std::int64_t tokens, std::int64_t channels) {
+  Tokens initial;
+  if (test.has_input("audio.initial")) initial = audio_tokens(test, "audio.initial");
+  return make_audio_state(runtime.host_memory(), tokens, channels, initial.view());
 }
 
 }  // namespace
@@ -116,7 +131,7 @@ HostTensors run_denoise_case(const Case& test, CaseModels& models, Runtime& runt
   add_noise(audio, audio_noise, noise_scale);
 
   DenoiseOptions denoising;
-  denoising.solver = options.at("solver") == "res_2s" ? Solver::res_2s : Solver::euler;
+  denoising.solver = solver_of(test);
   denoising.draw_noise = recorded_noise(test);
   if (options.contains("guidance")) {
     denoising.guidance = {guidance_of(options.at("guidance").at("video")),

@@ -147,6 +147,7 @@ class FeatureAccumulator {
       : weights_(weights),
         group_(arena.take<T, 2>("normalised states",
                                 {tokens, std::min(states_per_group, weights.states) * weights.width})) {
+    ltxmem::expects(tokens > 0, "text features: a prompt without tokens");
     for (std::size_t layer = 0; layer < weights.layers.size(); ++layer) {
       features_.push_back(arena.take<float, 2>("text features", {tokens, weights.outputs(layer)}));
     }

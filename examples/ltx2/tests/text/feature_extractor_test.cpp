@@ -137,6 +137,7 @@ TEST_CASE("States that do not belong to the features are refused") {
   ltxmem::HostResource host;
   ltxmem::Arena arena(host, std::size_t{1} << 20);
   ltx2::FeatureAccumulator<float, Backend> features(example.weights, tokens, arena);
+  CHECK_THROWS_AS((ltx2::FeatureAccumulator<float, Backend>(example.weights, 0, arena)), ltxmem::ShapeError);
   CHECK_THROWS_AS(features.add(backend, 3, example.state(0), arena), ltxmem::ShapeError);
   CHECK_THROWS_AS(features.add(backend, 0, example.state(0).rows(0, 2), arena), ltxmem::ShapeError);
 }
