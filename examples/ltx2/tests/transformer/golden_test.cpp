@@ -61,15 +61,3 @@ TEST_CASE("A LoRA of full strength acts like fused weights", "[golden]") {
 TEST_CASE("A LoRA of half strength acts like fused weights", "[golden]") {
   ltx2::test::check_golden_case("lora", "v23_lora_0.5", ltx2::run_transformer_case);
 }
-
-TEST_CASE("A block of true 2.3 width gives the reference's velocities", "[golden][long]") {
-  const ltx2::test::ScratchFolder folder;
-  ltx2::synthesise(ltx2::read_description(ltx2::test::golden_path("configs/real23.json")),
-                   folder / "real23.safetensors");
-  const ltx2::Case test = ltx2::read_case(ltx2::test::golden_path("cases/real_width/real23_t2v.safetensors"));
-  ltx2::Runtime runtime(ltx2::test::case_settings());
-  ltx2::CaseModels models(folder.path(), {}, runtime.host_memory());
-  const ltx2::Difference difference = ltx2::compare(test.expected, ltx2::run_transformer_case(test, models, runtime));
-  INFO(difference.tensor << " " << difference.reason);
-  CHECK(difference.relative <= test.tolerance);
-}

@@ -1,0 +1,71 @@
+// SPDX-FileCopyrightText: The ltxmem authors
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "support/catch.hpp"
+#include "tests/support/golden_case.hpp"
+#include "tests/support/transformer_example.hpp"
+
+/// One block with the true dimensions of 2.3, 1.6 GB of weights.
+
+namespace {
+
+using namespace ltx2;
+using namespace ltx2::test;
+
+/// Folder with real23.safetensors, written on first use.
+std::string real_width_folder() {
+  static const ScratchFolder folder;
+  static const bool written = [] {
+    synthesise(read_description(golden_path("configs/real23.json")), folder / "real23.safetensors");
+    return true;
+  }();
+  (void)written;
+  return folder.path();
+}
+
+}  // namespace
+
+TEST_CASE("A block of true 2.3 width gives the reference's velocities", "[golden][long]") {
+  const Case test = read_case(golden_path("cases/real_width/real23_t2v.safetensors"));
+  Runtime runtime(case_settings());
+  CaseModels models(real_width_folder(), {}, runtime.host_memory());
+  const Difference difference = compare(test.expected, run_transformer_case(test, models, runtime));
+  INFO(difference.tensor << " " << difference.reason);
+  CHECK(difference.relative <= test.tolerance);
+}
+
+TEST_CASE("A step of 2,000 tokens at true width: planned memory, tiles without a trace, bf16 near f32", "[long]") {
+  ltxmem::HostResource resource;
+  const Checkpoint checkpoint(real_width_folder() + "/real23.safetensors", resource);
+  MadeUpInput input(*checkpoint.config().transformer, 5, 20, 20, 126, 1024);
+  const auto run = [&](ltxmem::DType dtype, std::int64_t tile) {
+    Settings settings = case_settings(dtype);
+    settings.query_tile = settings.key_tile = settings.ffn_chunk = tile;
+    Runtime runtime(settings);
+    std::vector<float> velocities;
+    {
+      const Stage stage(runtime, "step");
+      velocities = input.run(runtime, checkpoint);
+    }
+    const StageReport& stage = runtime.report().stages.back();
+    WARN((dtype == ltxmem::DType::f32 ? "f32" : "bf16")
+         << ", tiles of " << tile << ": " << stage.seconds << " s, "
+         << 1e-9 * static_cast<double>(stage.operations.flops) / stage.seconds << " Gflop/s, " << stage.measured_peak[0]
+         << " bytes");
+    CHECK(stage.planned_peak == stage.measured_peak);
+    return velocities;
+  };
+  const std::vector<float> narrow = run(ltxmem::DType::bf16, 4096);
+  CHECK(run(ltxmem::DType::bf16, 512) == narrow);
+  const std::vector<float> wide = run(ltxmem::DType::f32, 1024);
+  float worst = 0;
+  float largest = 0;
+  for (std::size_t i = 0; i < wide.size(); ++i) {
+    worst = std::max(worst, std::abs(wide[i] - narrow[i]));
+    largest = std::max(largest, std::abs(wide[i]));
+  }
+  CHECK(worst <= 0.01F * largest);
+}
