@@ -9,6 +9,8 @@
 #include "ltxmem/attention/tiled_attention.hpp"
 #include "ltxmem/backend/cpu/backend.hpp"
 #include "ltxmem/backend/dry_run/backend.hpp"
+#include "ltxmem/core/device.hpp"
+#include "ltxmem/core/tensor.hpp"
 #include "ltxmem/ffn/chunked_ffn.hpp"
 #include "ltxmem/ffn/chunked_gated_ffn.hpp"
 #include "ltxmem/io/safetensors.hpp"
