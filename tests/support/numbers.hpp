@@ -31,7 +31,8 @@ double as_double(T value) {
   return static_cast<double>(static_cast<float>(value));
 }
 
-/// Largest absolute difference, relative to the largest absolute expected value. NaN when any difference is NaN.
+/// Largest absolute difference, relative to the largest absolute expected value. NaN when any difference is NaN or the
+/// counts differ.
 template <class T>
 double relative_error(const std::vector<T>& got, const std::vector<double>& expected) {
   double worst = 0.0;
@@ -39,7 +40,8 @@ double relative_error(const std::vector<T>& got, const std::vector<double>& expe
   if (got.size() != expected.size()) return std::nan("");
   for (std::size_t i = 0; i < got.size(); ++i) {
     const double difference = std::abs(as_double(got[i]) - expected[i]);
-    if (!(difference <= worst)) worst = difference;
+    if (std::isnan(difference)) return difference;
+    worst = std::max(worst, difference);
     largest = std::max(largest, std::abs(expected[i]));
   }
   return largest > 0.0 ? worst / largest : worst;
