@@ -65,6 +65,28 @@ struct SnakeWeights {
   ltxmem::WeightVector down;   ///< [12]
 };
 
+/// sin^2(z), absolute error below 1e-6 for |z| up to 10,000; without branches or calls, so that loops over it
+/// vectorise.
+///
+/// The period is pi: z = n pi + r with |r| <= pi / 2 and pi in three parts, the first two short enough for exact
+/// products with n; sin r is its Taylor polynomial of degree 11, whose remainder there is below 6e-8.
+inline float sine_squared(float z) {
+  constexpr float to_integer = 12582912.0F;  // 1.5 * 2^23: adding it leaves the nearest integer
+  constexpr float pi_high = 3.140625F;
+  constexpr float pi_middle = 9.67502593994140625e-4F;
+  constexpr float pi_low = 1.509957990978376432e-7F;
+  const float n = (z * std::numbers::inv_pi_v<float> + to_integer) - to_integer;
+  const float r = ((z - n * pi_high) - n * pi_middle) - n * pi_low;
+  const float square = r * r;
+  float p = -2.50521084e-8F;
+  p = p * square + 2.75573192e-6F;
+  p = p * square - 1.98412698e-4F;
+  p = p * square + 8.33333333e-3F;
+  p = p * square - 1.66666667e-1F;
+  const float sine = r + r * square * p;
+  return sine * sine;
+}
+
 /// The snake activation at twice the sampling rate: y = down(snake(up(x))), channel by channel.
 ///
 /// Computes  up: x between replicated ends, zeros between samples, 12-tap filter times 2; snake: u + sin^2(u e^alpha) /
@@ -77,8 +99,7 @@ struct AntiAliasedSnake {
   static constexpr std::int64_t samples = 64;
   static constexpr std::int64_t lanes = 16;
   static constexpr std::int64_t taps = 12;
-  static constexpr std::int64_t pad_up = 5;    ///< half of the doubled filter, in samples of x
-  static constexpr std::int64_t pad_down = 5;  ///< replicated in front of the doubled signal
+  static constexpr std::int64_t reach = 5;  ///< what both filters replicate in front of their input
 
   ltxmem::TensorView<const float, 2> x;
   ltxmem::TensorView<float, 2> y;
@@ -93,8 +114,8 @@ struct AntiAliasedSnake {
     const std::int64_t width = std::min(lanes, x.extent(1) - channel);
     float up[taps];
     float down[taps];
-    float frequency[lanes];
-    float amplitude[lanes];
+    float frequency[lanes] = {};
+    float amplitude[lanes] = {};
     for (std::int64_t k = 0; k < taps; ++k) up[k] = 2.0F * weights.up[k];
     for (std::int64_t k = 0; k < taps; ++k) down[k] = weights.down[k];
     for (std::int64_t c = 0; c < width; ++c) {
@@ -102,28 +123,32 @@ struct AntiAliasedSnake {
       amplitude[c] = 1.0F / (std::exp(weights.beta[channel + c]) + 1e-9F);
     }
 
+    // Inputs from begin - reach on, the ends replicated; lanes without a channel stay zero.
+    float source[samples + 2 * reach][lanes] = {};
+    for (std::int64_t n = begin - reach; n < end + reach; ++n) {
+      const std::int64_t row = std::clamp<std::int64_t>(n, 0, x.extent(0) - 1);
+      std::copy_n(x.data() + row * x.stride(0) + channel, width, source[n - begin + reach]);
+    }
+
     // The doubled signal where the outputs need it, without the replicated ends.
-    const std::int64_t first = std::max<std::int64_t>(2 * begin - pad_down, 0);
-    const std::int64_t last = std::min(2 * (end - 1) + taps - 1 - pad_down, 2 * x.extent(0) - 1);
+    const std::int64_t first = std::max<std::int64_t>(2 * begin - reach, 0);
+    const std::int64_t last = std::min(2 * (end - 1) + taps - 1 - reach, 2 * x.extent(0) - 1);
     float doubled[2 * samples + taps][lanes];
     for (std::int64_t m = first; m <= last; ++m) {
-      float* u = doubled[m - first];
-      std::fill_n(u, lanes, 0.0F);
-      for (std::int64_t k = (m + pad_up) % 2; k < taps; k += 2) {
-        const std::int64_t source = std::clamp<std::int64_t>((m + pad_up - k) / 2, 0, x.extent(0) - 1);
-        const float* from = x.data() + source * x.stride(0) + channel;
-        for (std::int64_t c = 0; c < width; ++c) u[c] += up[k] * from[c];
+      float u[lanes] = {};
+      for (std::int64_t k = (m + reach) % 2; k < taps; k += 2) {
+        const float* from = source[(m + reach - k) / 2 - begin + reach];
+        for (std::int64_t c = 0; c < lanes; ++c) u[c] += up[k] * from[c];
       }
-      for (std::int64_t c = 0; c < width; ++c) {
-        const float sine = std::sin(u[c] * frequency[c]);
-        u[c] += sine * sine * amplitude[c];
+      for (std::int64_t c = 0; c < lanes; ++c) {
+        doubled[m - first][c] = u[c] + sine_squared(u[c] * frequency[c]) * amplitude[c];
       }
     }
     for (std::int64_t n = begin; n < end; ++n) {
       float sum[lanes] = {};
       for (std::int64_t k = 0; k < taps; ++k) {
-        const float* u = doubled[std::clamp(2 * n + k - pad_down, first, last) - first];
-        for (std::int64_t c = 0; c < width; ++c) sum[c] += down[k] * u[c];
+        const float* u = doubled[std::clamp(2 * n + k - reach, first, last) - first];
+        for (std::int64_t c = 0; c < lanes; ++c) sum[c] += down[k] * u[c];
       }
       std::copy_n(sum, width, y.data() + n * y.stride(0) + channel);
     }

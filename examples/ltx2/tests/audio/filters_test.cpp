@@ -64,6 +64,18 @@ Signal exact_snake(const Signal& x, double alpha, double beta, const Signal& up,
 
 }  // namespace
 
+TEST_CASE("The square of a sine is exact to a few fp32 roundings, far from zero too") {
+  double worst = 0.0;
+  for (const float scale : {1.0F, 100.0F, 10000.0F}) {
+    for (const float value : random_values<float>(20000, 8)) {
+      const double exact = std::pow(std::sin(static_cast<double>(scale * value)), 2);
+      worst = std::max(worst, std::abs(exact - static_cast<double>(sine_squared(scale * value))));
+    }
+  }
+  CHECK(worst < 1e-6);
+  CHECK(sine_squared(0.0F) == 0.0F);
+}
+
 TEST_CASE("The anti-aliased snake equals its steps in double precision, across strips and at the ends") {
   for (const std::int64_t samples : {1, 2, 5, 63, 64, 65, 200}) {
     for (const std::int64_t channels : {1, 16, 19}) {
