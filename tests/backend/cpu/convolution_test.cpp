@@ -1,6 +1,7 @@
 // SPDX-FileCopyrightText: The ltxmem authors
 // SPDX-License-Identifier: Apache-2.0
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -8,6 +9,7 @@
 #include "ltxmem/backend/cpu/target.hpp"
 #include "ltxmem/backend/dry_run/backend.hpp"
 #include "ltxmem/memory/counting_resource.hpp"
+#include "support/sparse_memory.hpp"
 
 namespace {
 
@@ -144,6 +146,24 @@ TEST_CASE("a convolution reads and writes views with strides") {
   each(c.output(), [&](auto... at) { equal = equal && y(at...) == expected_view(at...); });
   CHECK(equal);
   CHECK(out_storage[3] == -1.0F);
+}
+
+TEST_CASE("frames of a convolution may lie more than 2^32 elements apart") {
+  const Convolution<float> c({3, 2, 3, 4}, 5, cube);
+  const auto expected = run(c, c.arguments());
+  constexpr std::int64_t stride = (std::int64_t{1} << 32) + 8;
+  const SparseMemory<float> input(2 * stride + 24);
+  const SparseMemory<float> output(2 * stride + 30);
+  const TensorView<float, 4> x(input.data(), c.input, {stride, 12, 4, 1});
+  const TensorView<float, 4> y(output.data(), c.output(), {stride, 15, 5, 1});
+  for (std::int64_t t = 0; t < 3; ++t) std::copy_n(c.x.begin() + 24 * t, 24, &x(t, 0, 0, 0));
+  ThreadPool pool(2);
+  HostResource memory;
+  Arena arena(memory, 1 << 24);
+  cpu::convolve(pool, PortableGemm(), TensorView<const float, 4>(x), c.arguments(), y, arena);
+  for (std::int64_t t = 0; t < 3; ++t) {
+    CHECK(std::equal(&y(t, 0, 0, 0), &y(t, 0, 0, 0) + 30, expected.begin() + 30 * t));
+  }
 }
 
 TEMPLATE_TEST_CASE("the workspace of a convolution is what a dry run and a real run take", "", float, bfloat16) {

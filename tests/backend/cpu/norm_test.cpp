@@ -9,6 +9,7 @@
 
 #include "support/catch.hpp"
 #include "support/numbers.hpp"
+#include "support/sparse_memory.hpp"
 
 namespace {
 
@@ -195,6 +196,26 @@ TEST_CASE("a row norm gives the same bits for every thread count, cut and row st
   CHECK(equal);
   CHECK(wide[4] == -1.0F);
   CHECK(wide[5 + channels] == -1.0F);
+}
+
+TEST_CASE("rows of a norm may lie more than 2^32 elements apart") {
+  constexpr std::int64_t stride = (std::int64_t{1} << 32) + 8;
+  const test::SparseMemory<bfloat16> memory(2 * stride + 24);
+  const auto x = random_values<bfloat16>(3 * 24, 15);
+  const TensorView<bfloat16, 2> far(memory.data(), {3, 24}, {stride, 1});
+  for (std::int64_t n = 0; n < 3; ++n) {
+    for (std::int64_t c = 0; c < 24; ++c) far(n, c) = x[static_cast<std::size_t>(n * 24 + c)];
+  }
+  const NormArguments<bfloat16> arguments{.activation = Activation::silu};
+  const auto near = run_norm(matrix(x, 24), arguments);
+  ThreadPool pool(2);
+  cpu::norm(pool, TensorView<const bfloat16, 2>(far), arguments, far);
+  bool equal = true;
+  for (std::int64_t n = 0; n < 3; ++n) {
+    for (std::int64_t c = 0; c < 24; ++c)
+      equal = equal && far(n, c).bits == near[static_cast<std::size_t>(n * 24 + c)].bits;
+  }
+  CHECK(equal);
 }
 
 TEST_CASE("a row norm of no rows does nothing") {

@@ -1,0 +1,104 @@
+// SPDX-FileCopyrightText: The ltxmem authors
+// SPDX-License-Identifier: Apache-2.0
+
+/// The 3x3x3 convolutions of the LTX-2.3 video decoder, each at the channels of its stage on few positions; the time of
+/// a clip is proportional to its positions, the workspace does not depend on them.
+///
+/// Counters: flop/s, bytes/s (input, output and weights, each once), peak_bytes (the workspace).
+
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "ltxmem/backend/cpu/backend.hpp"
+#include "ltxmem/memory/counting_resource.hpp"
+#include "ltxmem/memory/host_resource.hpp"
+
+#if defined(LTXMEM_BENCH_ONEDNN)
+#include "ltxmem/backend/cpu/onednn_gemm.hpp"
+#endif
+
+namespace {
+
+using namespace ltxmem;
+
+struct Stage {
+  const char* name;
+  Extents<4> input;
+  std::int64_t outputs;
+};
+
+constexpr Stage fine_residual{"fine_residual", {2, 32, 64, 128}, 128};
+constexpr Stage middle_residual{"middle_residual", {2, 16, 32, 512}, 512};
+constexpr Stage coarse_upsample{"coarse_upsample", {2, 8, 16, 1024}, 4096};
+
+template <class T>
+std::vector<T> some_values(std::int64_t count) {
+  std::vector<T> values(static_cast<std::size_t>(count));
+  std::uint32_t state = 1;
+  for (T& value : values) {
+    state = state * 1664525U + 1013904223U;
+    value = T((static_cast<float>(state >> 8) / 8388608.0F - 1.0F) * 0.1F);
+  }
+  return values;
+}
+
+/// W is the type of the stored weights.
+template <class T, class W, class Gemm>
+void convolve(benchmark::State& state, const Stage& stage) {
+  const ConvolutionGeometry geometry{.kernel = {3, 3, 3},
+                                     .pad_before = {1, 1, 1},
+                                     .pad_after = {1, 1, 1},
+                                     .padding = {Padding::replicate, Padding::zeros, Padding::zeros}};
+  const Extents<4> output{stage.input[0], stage.input[1], stage.input[2], stage.outputs};
+  const std::int64_t inner = stage.input[3] * geometry.taps();
+  const std::vector<T> x = some_values<T>(element_count(stage.input));
+  const std::vector<W> weight = some_values<W>(stage.outputs * inner);
+  std::vector<T> y(static_cast<std::size_t>(element_count(output)));
+  const ConvolutionArguments<T> arguments{.weight = TensorView<const W, 2>(weight.data(), {stage.outputs, inner}),
+                                          .geometry = geometry};
+  CpuBackend<Gemm> backend({.threads = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()))});
+  HostResource host;
+  CountingResource counting(host);
+  Arena arena(counting, backend.template convolution_workspace_bytes<T>(arguments.weight, geometry));
+  for ([[maybe_unused]] auto _ : state) {
+    backend.convolve(TensorView<const T, 4>(x.data(), stage.input), arguments, TensorView<T, 4>(y.data(), output),
+                     arena);
+    benchmark::ClobberMemory();
+  }
+  const auto rate = [](double amount, benchmark::Counter::OneK unit) {
+    return benchmark::Counter(amount, benchmark::Counter::kIsIterationInvariantRate, unit);
+  };
+  state.counters["flop/s"] =
+      rate(2.0 * static_cast<double>(element_count(output)) * static_cast<double>(inner), benchmark::Counter::kIs1000);
+  state.counters["bytes/s"] = rate(static_cast<double>((x.size() + y.size()) * sizeof(T) + weight.size() * sizeof(W)),
+                                   benchmark::Counter::kIs1024);
+  state.counters["peak_bytes"] = static_cast<double>(counting.peak_bytes());
+}
+
+template <class T, class W, class Gemm>
+void add(const std::string& types, const Stage& stage) {
+  benchmark::RegisterBenchmark(("convolution/" + types + "/" + stage.name).c_str(),
+                               [stage](benchmark::State& state) { convolve<T, W, Gemm>(state, stage); })
+      ->Unit(benchmark::kMillisecond)
+      ->UseRealTime();
+}
+
+const bool registered = [] {
+#if defined(LTXMEM_BENCH_ONEDNN)
+  for (const Stage& stage : {fine_residual, middle_residual, coarse_upsample}) {
+    add<bfloat16, bfloat16, OneDnnGemm>("onednn/bf16", stage);
+  }
+  add<float, float, OneDnnGemm>("onednn/f32", fine_residual);
+  add<float, bfloat16, OneDnnGemm>("onednn/f32_on_bf16", fine_residual);
+#endif
+  add<bfloat16, bfloat16, PortableGemm>("portable/bf16", fine_residual);
+  add<float, float, PortableGemm>("portable/f32", fine_residual);
+  return true;
+}();
+
+}  // namespace
