@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <span>
 
 #include "audio/filters.hpp"
 #include "audio/generator.hpp"
