@@ -85,7 +85,7 @@ TEST_CASE("a fresh state is the identity of merge, from both sides") {
   CHECK(nothing.state.maximum == -infinity);
 }
 
-TEST_CASE("merge is commutative to the bit") {
+TEST_CASE("merging two rows is commutative to the bit") {
   const std::vector<float> values = test::random_values<float>(400, 3);
   for (std::size_t i = 0; i + 4 <= values.size(); i += 4) {
     const SoftmaxState a{20.0F * values[i], 1.0F + std::abs(values[i + 1])};
