@@ -18,9 +18,8 @@ if(LTXMEM_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
                                   "${LTXMEM_CCACHE}")
 endif()
 
-# Warnings that g++ 12 gives falsely once it has inlined the standard library: about overlap and bounds in "text" +
-# string (GCC bug 105651 and its kin), and about values that CLI11 sets on every path. clang++ and the sanitizers still
-# look for these mistakes.
+# Two warnings that g++ 12 gives falsely once it has inlined the standard library: about overlap in "text" + string
+# (GCC bug 105651), and about values that CLI11 sets on every path. clang++ and the sanitizers look for both mistakes.
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-  add_compile_options(-Wno-restrict -Wno-array-bounds -Wno-maybe-uninitialized)
+  add_compile_options(-Wno-restrict -Wno-maybe-uninitialized)
 endif()

@@ -14,8 +14,8 @@ namespace ltx2::test {
 
 /// A file of the reference data: from the repository, else from the complete collection beside it.
 inline std::string golden_path(const std::string& name) {
-  const std::string own = std::string(LTX2_GOLDEN_DIR) + "/" + name;
-  return std::filesystem::exists(own) ? own : std::string(LTX2_SHARED_GOLDEN_DIR) + "/" + name;
+  const std::filesystem::path own = std::filesystem::path(LTX2_GOLDEN_DIR) / name;
+  return std::filesystem::exists(own) ? own : std::filesystem::path(LTX2_SHARED_GOLDEN_DIR) / name;
 }
 
 /// The elements of a tensor whose dtype is that of T.
