@@ -87,8 +87,9 @@ Image decode_jpeg(const std::string& path, std::span<const std::byte> data) {
   check_size(path, width, height);
   Image image{.width = width, .height = height, .pixels = {}};
   image.pixels.resize(static_cast<std::size_t>(image.width * image.height * 3));
+  // Warnings (data that ends early, bad codes) make it return -1 as well.
   if (tjDecompress2(decoder.get(), bytes, data.size(), image.pixels.data(), width, 0, height, TJPF_RGB,
-                    TJFLAG_ACCURATEDCT | TJFLAG_STOPONWARNING | TJFLAG_LIMITSCANS) != 0) {
+                    TJFLAG_ACCURATEDCT | TJFLAG_LIMITSCANS) != 0) {
     throw ltxmem::IoError(path + ": damaged JPEG: " + tjGetErrorStr2(decoder.get()));
   }
   return image;

@@ -2,8 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "media/video_writer.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <limits>
 #include <stop_token>
@@ -229,6 +231,40 @@ TEST_CASE("the same frames and sound give the same MP4 bytes") {
   write_clip(folder / "a.mp4", 30, &audio);
   write_clip(folder / "other name.mp4", 30, &audio);
   CHECK(file_text(folder / "a.mp4") == file_text(folder / "other name.mp4"));
+}
+
+TEST_CASE("an MP4 file does not say which version of ffmpeg made it") {
+  const ScratchFolder folder;
+  const Audio audio = tone(2400);
+  write_clip(folder / "sound.mp4", 2, &audio);
+  write_clip(folder / "silent.mp4", 2);
+  for (const std::string name : {"sound.mp4", "silent.mp4"}) {
+    const std::string bytes = file_text(folder / name);
+    CHECK_FALSE(contains(bytes, "Lavf"));
+    // The name of the encoder stays, "Lavc libx264"; its version would follow directly.
+    for (char digit = '0'; digit <= '9'; ++digit) CHECK_FALSE(contains(bytes, std::string("Lavc") + digit));
+  }
+}
+
+TEST_CASE("the channels of the sound stay apart in an MP4 file") {
+  const ScratchFolder folder;
+  Audio audio = tone(12000);
+  std::fill(audio.samples.begin(), audio.samples.begin() + 12000, 0.0F);
+  write_clip(folder / "a.mp4", 12, &audio);
+  ltx2::ChildProcess child(
+      {*ltx2::find_program("ffmpeg"), "-v", "error", "-i", folder / "a.mp4", "-f", "f32le", "pipe:1"});
+  const auto bytes = child.finish();
+  std::vector<float> decoded(bytes.size() / sizeof(float));
+  std::memcpy(decoded.data(), bytes.data(), decoded.size() * sizeof(float));
+  REQUIRE(decoded.size() >= 24000);
+  double left = 0;
+  double right = 0;
+  for (std::size_t i = 2048; i < 20000; i += 2) {
+    left = std::max(left, std::abs(static_cast<double>(decoded[i])));
+    right = std::max(right, std::abs(static_cast<double>(decoded[i + 1])));
+  }
+  CHECK(left < 0.01);
+  CHECK(right == Approx(0.3).margin(0.03));
 }
 
 TEST_CASE("sound may be given before the frames") {

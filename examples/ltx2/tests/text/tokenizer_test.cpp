@@ -113,6 +113,19 @@ TEST_CASE("a missing tokenizer file is named") {
         "/nonexistent/tokenizer.model: cannot open: No such file or directory");
 }
 
+TEST_CASE("a tokenizer with other special ids is refused with both ids") {
+  const ltx2::test::ScratchFolder folder;
+  const std::string path = folder / "tokenizer.model";
+  for (const std::string name : {"pad", "eos", "bos"}) {
+    // The first mention is the piece itself: under another name the id is gone.
+    std::string model = ltx2::test::file_text(model_path());
+    model.replace(model.find("<" + name + ">"), 5, "<xyz>");
+    ltx2::test::write_text(path, model);
+    const std::string message = message_of<ltxmem::IoError>([&] { Tokenizer tokenizer(path); });
+    CHECK(message.starts_with(path + ": not the tokenizer of Gemma 3: " + name + " id -1, expected "));
+  }
+}
+
 TEST_CASE("damaged tokenizer files are refused by name") {
   const ltx2::test::ScratchFolder folder;
   const std::string path = folder / "tokenizer.model";
