@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "checkpoint/completeness.hpp"
 #include "checkpoint/model_files.hpp"
 #include "ltxmem/core/error.hpp"
 #include "synth/description.hpp"
@@ -23,7 +24,9 @@ constexpr std::string_view transformer_prefix = "model.diffusion_model.";
 }  // namespace
 
 Checkpoint::Checkpoint(const std::filesystem::path& path, ltxmem::ResourceRef resource)
-    : tensors_(model_files(path), resource), config_(read_model_config(path, tensors_)) {}
+    : tensors_(model_files(path), resource), config_(read_model_config(path, tensors_)) {
+  check_completeness(tensors_, config_);
+}
 
 Checkpoint::Checkpoint(const Description& description)
     : tensors_(inventory(description)), config_(description.config) {}

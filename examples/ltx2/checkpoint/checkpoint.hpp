@@ -30,8 +30,10 @@ class WeightScope;
 /// with data pointers that must never be dereferenced, for dry runs.
 ///
 /// Memory   address space; copies of misaligned tensors from the resource, made once by the constructor
-/// Throws   IoError: a damaged file, a configuration that is missing or not supported (LTX-2.5 by name); a tensor that
-///          is missing or has another shape or type than asked for, naming file, tensor, found and expected
+/// Throws   IoError: a damaged file, a configuration that is missing or not supported (LTX-2.5 by name); a tensor of
+/// the
+///          parts that the file has, or one asked for, that is missing or has another shape or type, naming file,
+///          tensor, found and expected
 ///
 /// Neither copied nor moved: scopes and model code point into it. Reading is safe from several threads.
 class Checkpoint {

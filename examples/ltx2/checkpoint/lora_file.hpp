@@ -30,6 +30,7 @@ class LoraFile {
   LoraFile(const std::filesystem::path& path, ltxmem::ResourceRef resource);
 
   const std::filesystem::path& path() const noexcept { return path_; }
+  const TensorSource& tensors() const noexcept { return tensors_; }
 
   /// All pairs by module, the name below "diffusion_model." ("transformer_blocks.0.attn1.to_q").
   const std::map<std::string, Pair, std::less<>>& pairs() const noexcept { return pairs_; }

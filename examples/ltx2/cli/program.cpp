@@ -13,6 +13,7 @@
 #include "cli/check_command.hpp"
 #include "cli/failure.hpp"
 #include "cli/generate_command.hpp"
+#include "cli/info_command.hpp"
 #include "cli/messages.hpp"
 #include "cli/suggest.hpp"
 #include "cli/synth_command.hpp"
@@ -78,12 +79,15 @@ int run_program(int argc, const char* const* argv, const std::stop_token& stop) 
 
   GenerateCommand generate;
   CheckCommand check;
+  InfoCommand info;
   SynthCommand synth;
   CLI::App& generate_app = *program.add_subcommand("generate", "Make a video with sound from a prompt");
   CLI::App& check_app = *program.add_subcommand("check", "Run cases with known answers and compare");
+  CLI::App& info_app = *program.add_subcommand("info", "Check model files completely and say what they hold");
   CLI::App& synth_app = *program.add_subcommand("synth", "Write a synthetic model from a description");
   generate.add_to(generate_app);
   check.add_to(check_app);
+  info.add_to(info_app);
   synth.add_to(synth_app);
 
   try {
@@ -98,6 +102,7 @@ int run_program(int argc, const char* const* argv, const std::stop_token& stop) 
     ExitCode code = ExitCode::done;
     if (generate_app.parsed()) code = generate.run(stop);
     if (check_app.parsed()) code = check.run(stop);
+    if (info_app.parsed()) code = info.run();
     if (synth_app.parsed()) code = synth.run(stop);
     return static_cast<int>(code);
   } catch (const ltxmem::Cancelled&) {
