@@ -25,20 +25,21 @@ need_packages "${build_packages[@]}"
 cmake --preset "$preset"
 cmake --build --preset "$preset" --target ltx2 --parallel "$(nproc)"
 ltx2="$PWD/build/$preset/bin/ltx2"
-descriptions="$PWD/examples/ltx2/models"
+# The descriptions and the tokenizer are those of the reference data.
+golden="$PWD/examples/ltx2/tests/golden"
 out="$PWD/out"
 models="$out/models"
-mkdir -p "$models/gemma"
+mkdir -p "$models/gemma_tiny"
 
-"$ltx2" synth "$descriptions/ltx23_tiny.json" "$models/ltx23_tiny.safetensors"
-"$ltx2" synth "$descriptions/upscaler_tiny.json" "$models/upscaler_tiny.safetensors"
-"$ltx2" synth "$descriptions/gemma_tiny.json" "$models/gemma/model.safetensors"
-cp "$descriptions/gemma_tiny/"* "$models/gemma/"
+"$ltx2" synth "$golden/configs/ltx23_tiny.json" "$models/ltx23_tiny.safetensors"
+"$ltx2" synth "$golden/configs/upscaler_tiny.json" "$models/upscaler_tiny.safetensors"
+"$ltx2" synth "$golden/configs/gemma_tiny.json" "$models/gemma_tiny/model.safetensors"
+cp "$golden/models/gemma_tiny/"* "$models/gemma_tiny/"
 
 "$ltx2" generate --pipeline distilled \
   --checkpoint-path "$models/ltx23_tiny.safetensors" \
   --spatial-upsampler-path "$models/upscaler_tiny.safetensors" \
-  --gemma-root "$models/gemma" \
+  --gemma-root "$models/gemma_tiny" \
   --prompt "A lighthouse at dusk, waves against the rocks, gulls calling" \
   --width 256 --height 128 --num-frames 25 --frame-rate 24 --seed 1 \
   --output-path "$out/ltx2.mp4" "$@"
