@@ -9,6 +9,7 @@
 #endif
 #include "support/catch.hpp"
 
+#include <csignal>
 #include <iostream>
 #include <optional>
 
@@ -32,6 +33,8 @@ CATCH_REGISTER_LISTENER(CountCases)
 }  // namespace
 
 int main(int argc, char** argv) {
+  // Started in the background or by nohup, a program inherits ignored signals, and tests of interruption would wait.
+  for (const int number : {SIGINT, SIGTERM, SIGHUP}) std::signal(number, SIG_DFL);
   const int status = Catch::Session().run(argc, argv);
   if (cases) {
     std::cout << cases->passed + cases->failedButOk << " passed, " << cases->failed << " failed" << std::endl;
