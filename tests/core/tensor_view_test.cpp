@@ -60,7 +60,7 @@ TEST_CASE("tensor view: slices that leave the view are refused, empty ones at th
   CHECK_THROWS_AS(view.rows(3, 1), ShapeError);
   CHECK_THROWS_AS(view.rows(-1, 1), ShapeError);
   CHECK_THROWS_AS(view.rows(0, -1), ShapeError);
-  CHECK_THROWS_WITH(view.columns(2, 3), "tensor_view: slice [2, 5) of axis 1 with extent 4");
+  CHECK_THROWS_WITH(view.columns(2, 3), "tensor_view: slice of 3 from 2 of axis 1 with extent 4");
   CHECK_THROWS_AS(view.rows(std::numeric_limits<std::int64_t>::max(), 1), ShapeError);
 }
 

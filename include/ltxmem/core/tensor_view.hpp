@@ -73,8 +73,8 @@ class TensorView {
 
   /// The part [begin, begin + count) of one axis. ShapeError when it leaves the view.
   constexpr TensorView slice(std::size_t axis, std::int64_t begin, std::int64_t count) const {
-    expects(begin >= 0 && count >= 0 && begin <= extents_[axis] - count, "tensor_view: slice [", begin, ", ",
-            begin + count, ") of axis ", axis, " with extent ", extents_[axis]);
+    expects(begin >= 0 && count >= 0 && begin <= extents_[axis] - count, "tensor_view: slice of ", count, " from ",
+            begin, " of axis ", axis, " with extent ", extents_[axis]);
     TensorView part = *this;
     part.extents_[axis] = count;
     if (data_ != nullptr) part.data_ += begin * strides_[axis];
