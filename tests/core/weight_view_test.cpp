@@ -39,8 +39,8 @@ TEST_CASE("weight matrix: slices move the address by elements of its type") {
 TEST_CASE("weight matrix: slices that leave it are refused") {
   const std::vector<float> data(40);
   const WeightMatrix weight = TensorView<const float, 2>(data.data(), {5, 8});
-  CHECK_THROWS_WITH(weight.row_slice(4, 2), "weight matrix: rows [4, 6) of 5");
-  CHECK_THROWS_WITH(weight.column_slice(0, 9), "weight matrix: columns [0, 9) of 8");
+  CHECK_THROWS_WITH(weight.row_slice(4, 2), "weight matrix: rows 2 from 4 of 5");
+  CHECK_THROWS_WITH(weight.column_slice(0, 9), "weight matrix: columns 9 from 0 of 8");
   CHECK_THROWS_AS(weight.row_slice(-1, 1), ShapeError);
 }
 
@@ -62,5 +62,5 @@ TEST_CASE("weight vector: reads any floating type as float") {
   CHECK(b[1] == 448.0F);
   CHECK(a.slice(1, 1)[0] == -2.0F);
   CHECK(WeightVector().empty());
-  CHECK_THROWS_WITH(a.slice(1, 2), "weight vector: [1, 3) of 2");
+  CHECK_THROWS_WITH(a.slice(1, 2), "weight vector: elements 2 from 1 of 2");
 }

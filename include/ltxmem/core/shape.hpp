@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <limits>
 #include <string>
+#include <string_view>
 
 #include "ltxmem/config.hpp"
 #include "ltxmem/core/error.hpp"
@@ -65,6 +66,12 @@ std::string extents_text(const Extents<Rank>& extents) {
   std::string text;
   for (const std::int64_t extent : extents) text += (text.empty() ? "" : " x ") + std::to_string(extent);
   return text;
+}
+
+/// Throws unless [begin, begin + count) lies in [0, extent): "weight matrix: rows 2 from 4 of 5". The end is never
+/// computed, it may overflow.
+inline void expects_range(std::string_view what, std::int64_t begin, std::int64_t count, std::int64_t extent) {
+  expects(begin >= 0 && count >= 0 && begin <= extent - count, what, " ", count, " from ", begin, " of ", extent);
 }
 
 }  // namespace ltxmem

@@ -40,8 +40,7 @@ struct WeightMatrix {
 
   /// Rows [begin, begin + count): a slice of a layer's outputs.
   WeightMatrix row_slice(std::int64_t begin, std::int64_t count) const {
-    expects(begin >= 0 && count >= 0 && begin <= rows - count, "weight matrix: rows [", begin, ", ", begin + count,
-            ") of ", rows);
+    expects_range("weight matrix: rows", begin, count, rows);
     WeightMatrix part = *this;
     part.data += static_cast<std::size_t>(begin * row_stride) * dtype_bytes(dtype);
     part.rows = count;
@@ -50,8 +49,7 @@ struct WeightMatrix {
 
   /// Columns [begin, begin + count): a slice of a layer's inputs.
   WeightMatrix column_slice(std::int64_t begin, std::int64_t count) const {
-    expects(begin >= 0 && count >= 0 && begin <= columns - count, "weight matrix: columns [", begin, ", ",
-            begin + count, ") of ", columns);
+    expects_range("weight matrix: columns", begin, count, columns);
     WeightMatrix part = *this;
     part.data += static_cast<std::size_t>(begin) * dtype_bytes(dtype);
     part.columns = count;
@@ -76,8 +74,7 @@ struct WeightVector {
   }
 
   WeightVector slice(std::int64_t begin, std::int64_t count) const {
-    expects(begin >= 0 && count >= 0 && begin <= size - count, "weight vector: [", begin, ", ", begin + count, ") of ",
-            size);
+    expects_range("weight vector: elements", begin, count, size);
     WeightVector part = *this;
     part.data += static_cast<std::size_t>(begin) * dtype_bytes(dtype);
     part.size = count;

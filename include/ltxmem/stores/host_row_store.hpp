@@ -123,8 +123,7 @@ class HostRowStore {
   }
 
   void check(std::int64_t begin, std::int64_t count) const {
-    expects(begin >= 0 && count >= 0 && begin <= rows() - count, "host row store: rows [", begin, ", ", begin + count,
-            ") of ", rows());
+    expects_range("host row store: rows", begin, count, rows());
     expects(count <= tile(), "host row store: ", count, " rows in slots of ", tile());
   }
 

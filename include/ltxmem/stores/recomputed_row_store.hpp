@@ -53,8 +53,7 @@ class RecomputedRowStore {
 
   template <class Backend>
   TensorView<const T, 2> load(Backend& backend, std::int64_t begin, std::int64_t count) {
-    expects(begin >= 0 && count >= 0 && begin <= rows_ - count, "recomputed row store: rows [", begin, ", ",
-            begin + count, ") of ", rows_);
+    expects_range("recomputed row store: rows", begin, count, rows_);
     expects(count <= tile(), "recomputed row store: ", count, " rows in a slot of ", tile());
     const TensorView<T, 2> rows = slot_.rows(0, count);
     if (begin != begin_ || count != count_) {
@@ -71,8 +70,7 @@ class RecomputedRowStore {
 
   /// A store of some columns in the same slot; the recipe is asked for those alone.
   RecomputedRowStore columns(std::int64_t begin, std::int64_t count) const {
-    expects(begin >= 0 && count >= 0 && begin <= width_ - count, "recomputed row store: columns [", begin, ", ",
-            begin + count, ") of ", width_);
+    expects_range("recomputed row store: columns", begin, count, width_);
     RecomputedRowStore part = *this;
     part.column_begin_ += begin;
     part.width_ = count;
