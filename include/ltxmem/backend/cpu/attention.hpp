@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <limits>
 
+#include "ltxmem/backend/checks.hpp"
 #include "ltxmem/backend/cpu/attention_kernel.hpp"
 #include "ltxmem/backend/cpu/portable_attention.hpp"
 #include "ltxmem/backend/cpu/thread_pool.hpp"
@@ -50,31 +51,6 @@ struct AttentionScratch {
     return offset + round_up(count, attention_lanes);
   }
 };
-
-template <Element T>
-void check_attention(const AttentionTile<T>& tile, const SoftmaxStateView& state) {
-  const std::int64_t head_dim = tile.head_dim();
-  expects(tile.kv_heads > 0 && tile.heads % tile.kv_heads == 0, "attention: heads ", tile.heads,
-          " not a multiple of kv_heads ", tile.kv_heads);
-  expects(tile.q.extent(1) == tile.heads * head_dim && head_dim > 0, "attention: query width ", tile.q.extent(1),
-          " does not hold ", tile.heads, " heads");
-  expects(tile.k.extents() == tile.v.extents(), "attention: keys ", tile.k.extent(0), " x ", tile.k.extent(1),
-          ", values ", tile.v.extent(0), " x ", tile.v.extent(1));
-  expects(tile.k.extent(1) == tile.kv_heads * head_dim, "attention: key width ", tile.k.extent(1), ", expected ",
-          tile.kv_heads * head_dim);
-  expects(tile.key_begin % key_quantum == 0, "attention: key_begin ", tile.key_begin, ", expected a multiple of ",
-          key_quantum);
-  expects(tile.q.stride(1) == 1 && tile.k.stride(1) == 1 && tile.v.stride(1) == 1,
-          "attention: columns of queries, keys and values must be contiguous");
-  expects(tile.mask.empty() || tile.mask.extents() == Extents<2>{tile.q.extent(0), tile.k.extent(0)},
-          "attention: mask ", tile.mask.extent(0), " x ", tile.mask.extent(1), ", expected ", tile.q.extent(0), " x ",
-          tile.k.extent(0));
-  expects(state.accumulator.extents() == tile.q.extents(), "attention: accumulator ", state.accumulator.extent(0),
-          " x ", state.accumulator.extent(1), ", expected ", tile.q.extent(0), " x ", tile.q.extent(1));
-  const Extents<2> per_head{tile.q.extent(0), tile.heads};
-  expects(state.maximum.extents() == per_head && state.sum.extents() == per_head, "attention: maximum and sum of ",
-          state.maximum.extent(0), " x ", state.maximum.extent(1), ", expected ", per_head[0], " x ", per_head[1]);
-}
 
 /// One item: rows [row, row + rows) of one head against all keys of the tile.
 template <class Kernel, Element T>
@@ -175,7 +151,7 @@ std::size_t attention_workspace_bytes(int threads, const AttentionTile<T>& tile)
 
 template <class Kernel, Element T>
 void attention_append(ThreadPool& pool, const AttentionTile<T>& tile, SoftmaxStateView state, Arena& arena) {
-  detail::check_attention(tile, state);
+  ltxmem::detail::check_attention(tile, state);
   const std::int64_t rows = tile.q.extent(0);
   if (rows == 0 || tile.k.extent(0) == 0) return;
   const auto scope = arena.scope();
@@ -190,6 +166,7 @@ void attention_append(ThreadPool& pool, const AttentionTile<T>& tile, SoftmaxSta
 }
 
 inline void attention_reset(ThreadPool& pool, SoftmaxStateView state) {
+  ltxmem::detail::check_softmax_state(state);
   const std::int64_t heads = state.maximum.extent(1);
   const std::int64_t head_dim = heads == 0 ? 0 : state.accumulator.extent(1) / heads;
   detail::for_each_state(pool, state, [&](std::int64_t row, std::int64_t head) {
@@ -201,9 +178,7 @@ inline void attention_reset(ThreadPool& pool, SoftmaxStateView state) {
 }
 
 inline void attention_merge(ThreadPool& pool, SoftmaxStateView from, SoftmaxStateView into) {
-  expects(from.accumulator.extents() == into.accumulator.extents() && from.maximum.extents() == into.maximum.extents(),
-          "attention: merge of states of ", from.maximum.extent(0), " and ", into.maximum.extent(0), " rows, ",
-          from.maximum.extent(1), " and ", into.maximum.extent(1), " heads");
+  ltxmem::detail::check_attention_merge(from, into);
   const std::int64_t heads = into.maximum.extent(1);
   const std::int64_t head_dim = heads == 0 ? 0 : into.accumulator.extent(1) / heads;
   detail::for_each_state(pool, into, [&](std::int64_t row, std::int64_t head) {
@@ -221,13 +196,7 @@ inline void attention_merge(ThreadPool& pool, SoftmaxStateView from, SoftmaxStat
 template <Element T>
 void attention_finalize(ThreadPool& pool, SoftmaxStateView state, TensorView<const float, 2> gate, TensorView<T, 2> out,
                         TensorView<float, 2> natural_lse) {
-  expects(out.extents() == state.accumulator.extents(), "attention: out ", out.extent(0), " x ", out.extent(1),
-          ", accumulator ", state.accumulator.extent(0), " x ", state.accumulator.extent(1));
-  expects(gate.empty() || gate.extents() == state.maximum.extents(), "attention: gate ", gate.extent(0), " x ",
-          gate.extent(1), ", state ", state.maximum.extent(0), " x ", state.maximum.extent(1));
-  expects(natural_lse.empty() || natural_lse.extents() == state.maximum.extents(), "attention: lse ",
-          natural_lse.extent(0), " x ", natural_lse.extent(1), ", state ", state.maximum.extent(0), " x ",
-          state.maximum.extent(1));
+  ltxmem::detail::check_attention_finalize<T>(state, gate, out, natural_lse);
   const std::int64_t heads = state.maximum.extent(1);
   const std::int64_t head_dim = heads == 0 ? 0 : out.extent(1) / heads;
   detail::for_each_state(pool, state, [&](std::int64_t row, std::int64_t head) {

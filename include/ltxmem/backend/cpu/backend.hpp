@@ -11,6 +11,7 @@
 #include <stop_token>
 #include <utility>
 
+#include "ltxmem/backend/checks.hpp"
 #include "ltxmem/backend/concepts.hpp"
 #include "ltxmem/backend/cpu/copy_worker.hpp"
 #include "ltxmem/backend/cpu/norm.hpp"
@@ -111,8 +112,7 @@ class CpuBackend {
 
   template <class From, class To>
   void copy(TensorView<const From, 2> from, TensorView<To, 2> to) {
-    expects(from.extents() == to.extents(), "copy: from ", from.extent(0), " x ", from.extent(1), " to ", to.extent(0),
-            " x ", to.extent(1));
+    detail::check_copy(from.extents(), to.extents());
     pool_.parallel_for(ceil_div(from.extent(0), row_quantum), [&](std::int64_t item, int) {
       const std::int64_t begin = item * row_quantum;
       const std::int64_t count = std::min(row_quantum, from.extent(0) - begin);
@@ -122,8 +122,7 @@ class CpuBackend {
 
   template <class T>
   Event copy_async(CopyQueue queue, TensorView<const T, 2> from, TensorView<T, 2> to) {
-    expects(from.extents() == to.extents(), "copy: from ", from.extent(0), " x ", from.extent(1), " to ", to.extent(0),
-            " x ", to.extent(1));
+    detail::check_copy(from.extents(), to.extents());
     std::optional<CopyWorker>& worker = queue == CopyQueue::in ? copy_in_ : copy_out_;
     if (!worker) worker.emplace();
     return {&*worker, worker->push([from, to] { copy_rows(from, to); })};

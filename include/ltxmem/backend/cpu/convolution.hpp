@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "ltxmem/backend/checks.hpp"
 #include "ltxmem/backend/cpu/elementwise.hpp"
 #include "ltxmem/backend/cpu/gemm.hpp"
 #include "ltxmem/backend/cpu/thread_pool.hpp"
@@ -82,36 +83,6 @@ void gather_patches(TensorView<const T, 4> x, const ConvolutionGeometry& geometr
       for (std::int64_t tap = 0; tap < taps; ++tap) *patches++ = taps_at[tap][channel];
     }
   }
-}
-
-template <Element T>
-void check_convolution(TensorView<const T, 4> x, const ConvolutionArguments<T>& arguments, TensorView<T, 4> y) {
-  const ConvolutionGeometry& geometry = arguments.geometry;
-  for (std::size_t axis = 0; axis < 3; ++axis) {
-    expects(geometry.kernel[axis] >= 1 && geometry.stride[axis] >= 1 && geometry.dilation[axis] >= 1 &&
-                geometry.pad_before[axis] >= 0 && geometry.pad_after[axis] >= 0,
-            "convolution: kernel ", geometry.kernel[axis], ", stride ", geometry.stride[axis], ", dilation ",
-            geometry.dilation[axis], ", padding ", geometry.pad_before[axis], " and ", geometry.pad_after[axis],
-            " on axis ", axis);
-    expects(geometry.padding[axis] != Padding::reflect ||
-                std::max(geometry.pad_before[axis], geometry.pad_after[axis]) < x.extent(axis),
-            "convolution: extent ", x.extent(axis), " of axis ", axis, " is too short to reflect ",
-            std::max(geometry.pad_before[axis], geometry.pad_after[axis]));
-  }
-  const Extents<3> output = geometry.output_extents({x.extent(0), x.extent(1), x.extent(2)});
-  expects(y.extent(0) == output[0] && y.extent(1) == output[1] && y.extent(2) == output[2], "convolution: y ",
-          y.extent(0), " x ", y.extent(1), " x ", y.extent(2), ", expected ", output[0], " x ", output[1], " x ",
-          output[2]);
-  expects(arguments.weight.columns == x.extent(3) * geometry.taps(), "convolution: weight of ",
-          arguments.weight.columns, " columns for ", x.extent(3), " channels and ", geometry.taps(), " taps");
-  expects(arguments.weight.rows == y.extent(3), "convolution: weight of ", arguments.weight.rows, " rows for ",
-          y.extent(3), " output channels");
-  expects(arguments.bias.empty() || arguments.bias.size == y.extent(3), "convolution: bias of ", arguments.bias.size,
-          " elements for ", y.extent(3), " output channels");
-  const TensorView<const T, 4>& residual = arguments.residual;
-  expects(residual.empty() || residual.extents() == y.extents(), "convolution: extents of residual and y differ");
-  expects(x.stride(3) == 1 && y.stride(3) == 1 && (residual.empty() || residual.stride(3) == 1),
-          "convolution: channels are not contiguous");
 }
 
 /// Cuts a block of scratch into buffers, in the order in which the workspace formulas add them up.
@@ -217,7 +188,7 @@ std::size_t convolution_workspace_bytes(int threads, const WeightMatrix& weight,
 template <Element T, class Gemm>
 void convolve(ThreadPool& pool, const Gemm& gemm, TensorView<const T, 4> x, const ConvolutionArguments<T>& arguments,
               TensorView<T, 4> y, Arena& arena) {
-  detail::check_convolution(x, arguments, y);
+  ltxmem::detail::check_convolution(x, arguments, y);
   const WeightMatrix& weight = arguments.weight;
   const ConvolutionGeometry& geometry = arguments.geometry;
   const Extents<4> extents = y.extents();
@@ -291,23 +262,6 @@ inline std::int64_t taps_per_phase(const TransposedConvolutionArguments& argumen
   return ceil_div(arguments.kernel, arguments.stride);
 }
 
-template <Element T>
-void check_transposed(TensorView<const T, 2> x, const TransposedConvolutionArguments& arguments, TensorView<T, 2> y) {
-  expects(arguments.stride >= 1 && arguments.kernel >= arguments.stride && arguments.padding >= 0,
-          "transposed convolution: kernel ", arguments.kernel, ", stride ", arguments.stride, ", padding ",
-          arguments.padding);
-  const std::int64_t length = (x.extent(0) - 1) * arguments.stride + arguments.kernel - 2 * arguments.padding;
-  expects(x.extent(0) >= 1 && y.extent(0) == length, "transposed convolution: y of ", y.extent(0), " rows, expected ",
-          length, " for ", x.extent(0));
-  expects(arguments.weight.rows == x.extent(1) && arguments.weight.columns == y.extent(1) * arguments.kernel,
-          "transposed convolution: weight ", arguments.weight.rows, " x ", arguments.weight.columns, ", expected ",
-          x.extent(1), " x ", y.extent(1) * arguments.kernel);
-  expects(arguments.bias.empty() || arguments.bias.size == y.extent(1), "transposed convolution: bias of ",
-          arguments.bias.size, " elements for ", y.extent(1), " output channels");
-  expects((x.extent(1) <= 1 || x.stride(1) == 1) && (y.extent(1) <= 1 || y.stride(1) == 1),
-          "transposed convolution: channels are not contiguous");
-}
-
 /// Weights of the outputs [begin, begin + count) at one phase as rows of [tap, in].
 template <Element T>
 void pack_phase(ThreadPool& pool, const TransposedConvolutionArguments& arguments, std::int64_t phase,
@@ -352,7 +306,7 @@ std::size_t transposed_workspace_bytes(int threads, const TransposedConvolutionA
 template <Element T, class Gemm>
 void convolve_transposed(ThreadPool& pool, const Gemm& gemm, TensorView<const T, 2> x,
                          const TransposedConvolutionArguments& arguments, TensorView<T, 2> y, Arena& arena) {
-  detail::check_transposed(x, arguments, y);
+  ltxmem::detail::check_transposed(x, arguments, y);
   const std::int64_t channels = x.extent(1);
   const std::int64_t outputs = y.extent(1);
   const std::int64_t stride = arguments.stride;

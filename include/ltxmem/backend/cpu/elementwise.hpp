@@ -36,6 +36,14 @@ inline void widen(const WeightVector& vector, std::int64_t begin, std::int64_t c
                      [&](auto* type) { widen(reinterpret_cast<decltype(type)>(vector.data) + begin, count, to); });
 }
 
+/// Throws ShapeError unless every token asks for a row that is there.
+inline void check_row_numbers(const char* operation, const char* what, const TokenRows& rows) {
+  for (std::int64_t n = 0; n < rows.index.extent(0); ++n) {
+    expects(rows.index(n) >= 0 && rows.index(n) < rows.rows.extent(0), operation, ": token ", n, " asks for row ",
+            rows.index(n), " of a ", what, " with ", rows.rows.extent(0));
+  }
+}
+
 inline void activate(Activation activation, float* values, std::int64_t count) {
   switch (activation) {
     case Activation::none: return;

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <span>
 
+#include "ltxmem/backend/checks.hpp"
 #include "ltxmem/backend/cpu/elementwise.hpp"
 #include "ltxmem/backend/cpu/gemm.hpp"
 #include "ltxmem/backend/cpu/thread_pool.hpp"
@@ -109,49 +110,6 @@ void expand_panel(const WeightMatrix& weight, std::int64_t begin, std::int64_t c
       row += static_cast<std::size_t>(weight.row_stride) * sizeof(W);
     }
   });
-}
-
-template <class T>
-bool contiguous_columns(TensorView<T, 2> view) {
-  return view.extent(1) <= 1 || view.stride(1) == 1;
-}
-
-/// Throws ShapeError unless everything fits y; reads no element but the gate's row numbers.
-template <Element T, class Out>
-void check_linear(std::span<const LinearTerm<T>> terms, const LinearEpilogue<Out>& epilogue, TensorView<Out, 2> y) {
-  const std::int64_t tokens = y.extent(0);
-  const std::int64_t outputs = y.extent(1);
-  expects(!terms.empty(), "linear: no term");
-  expects(contiguous_columns(y), "linear: columns of y are not contiguous");
-  for (const LinearTerm<T>& term : terms) {
-    expects(term.x.extent(0) == tokens, "linear: rows of x ", term.x.extent(0), ", rows of y ", tokens);
-    expects(term.x.extent(1) == term.weight.columns, "linear: columns of x ", term.x.extent(1),
-            ", inputs of the weight ", term.weight.columns);
-    expects(term.weight.rows == outputs, "linear: outputs of the weight ", term.weight.rows, ", columns of y ",
-            outputs);
-    expects(contiguous_columns(term.x), "linear: columns of x are not contiguous");
-    with_floating_type(term.weight.dtype, [](auto*) {});
-  }
-  expects(epilogue.bias.empty() || epilogue.bias.size == outputs, "linear: bias ", epilogue.bias.size,
-          ", columns of y ", outputs);
-  const auto check_like_y = [&](const char* what, const auto& view) {
-    expects(view.empty() || view.extents() == y.extents(), "linear: ", what, " ", view.extent(0), " x ", view.extent(1),
-            ", y ", tokens, " x ", outputs);
-    expects(contiguous_columns(view), "linear: columns of the ", what, " are not contiguous");
-  };
-  check_like_y("addend", epilogue.addend);
-  check_like_y("residual", epilogue.residual);
-  const TokenRows& gate = epilogue.gate;
-  if (gate.empty()) return;
-  expects(gate.rows.extent(1) == outputs, "linear: columns of the gate ", gate.rows.extent(1), ", columns of y ",
-          outputs);
-  expects(contiguous_columns(gate.rows), "linear: columns of the gate are not contiguous");
-  expects(gate.index.empty() || gate.index.extent(0) == tokens, "linear: row numbers of the gate ",
-          gate.index.extent(0), ", rows of y ", tokens);
-  for (std::int64_t n = 0; n < gate.index.extent(0); ++n) {
-    expects(gate.index(n) >= 0 && gate.index(n) < gate.rows.extent(0), "linear: token ", n, " asks for row ",
-            gate.index(n), " of a gate with ", gate.rows.extent(0));
-  }
 }
 
 /// Applies the epilogue to a tile of sums, which it overwrites, and writes the tile of y that begins at (row, column).
@@ -314,7 +272,8 @@ template <Element T, class Out, class Gemm>
 void linear(ThreadPool& pool, const Gemm& gemm, std::span<const LinearTerm<T>> terms,
             const LinearEpilogue<Out>& epilogue, TensorView<Out, 2> y, Arena& arena) {
   static_assert(CpuGemm<Gemm, T>, "CpuBackend: the Gemm parameter does not model CpuGemm");
-  detail::check_linear(terms, epilogue, y);
+  ltxmem::detail::check_linear(terms, epilogue, y);
+  check_row_numbers("linear", "gate", epilogue.gate);
   if (y.empty()) return;
   const detail::LinearCall<T, Out, Gemm> call(gemm, terms, epilogue, y);
   const auto scope = arena.scope();

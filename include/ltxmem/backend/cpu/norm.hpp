@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "ltxmem/backend/checks.hpp"
 #include "ltxmem/backend/cpu/elementwise.hpp"
 #include "ltxmem/backend/cpu/thread_pool.hpp"
 #include "ltxmem/backend/operations.hpp"
@@ -52,36 +53,10 @@ RowStatistics row_statistics(NormKind kind, const T* row, std::int64_t count, fl
   return {};
 }
 
-inline void check_token_rows(const char* operation, const char* what, const TokenRows& rows, std::int64_t tokens,
-                             std::int64_t channels) {
-  if (rows.empty()) return;
-  expects(rows.rows.extent(1) == channels, operation, ": ", what, " has ", rows.rows.extent(1),
-          " columns, the rows have ", channels);
-  expects(channels == 1 || rows.rows.stride(1) == 1, operation, ": columns of ", what, " are not contiguous");
-  expects(rows.index.empty() || rows.index.extent(0) == tokens, operation, ": index of ", what, " has ",
-          rows.index.extent(0), " entries for ", tokens, " tokens");
-}
-
 /// The row that a token uses.
 inline const float* token_row(const TokenRows& rows, std::int64_t token) {
   const std::int64_t row = rows.index.empty() ? 0 : rows.index(token);
   return rows.rows.data() + row * rows.rows.stride(0);
-}
-
-template <Element T>
-void check_norm(TensorView<const T, 2> x, const NormArguments<T>& arguments, TensorView<T, 2> y) {
-  const std::int64_t tokens = x.extent(0);
-  const std::int64_t channels = x.extent(1);
-  expects(y.extents() == x.extents(), "norm: x ", tokens, " x ", channels, ", y ", y.extent(0), " x ", y.extent(1));
-  expects(channels <= 1 || (x.stride(1) == 1 && y.stride(1) == 1), "norm: columns are not contiguous");
-  expects(arguments.weight.empty() || arguments.weight.size == channels, "norm: weight of ", arguments.weight.size,
-          " elements for rows of ", channels);
-  check_token_rows("norm", "scale", arguments.scale, tokens, channels);
-  check_token_rows("norm", "shift", arguments.shift, tokens, channels);
-  const TensorView<const T, 2>& residual = arguments.residual;
-  expects(residual.empty() || residual.extents() == x.extents(), "norm: x ", tokens, " x ", channels, ", residual ",
-          residual.extent(0), " x ", residual.extent(1));
-  expects(residual.empty() || channels <= 1 || residual.stride(1) == 1, "norm: residual columns are not contiguous");
 }
 
 }  // namespace detail
@@ -92,7 +67,9 @@ void check_norm(TensorView<const T, 2> x, const NormArguments<T>& arguments, Ten
 /// Throws    ShapeError, Cancelled
 template <Element T>
 void norm(ThreadPool& pool, TensorView<const T, 2> x, const NormArguments<T>& arguments, TensorView<T, 2> y) {
-  detail::check_norm(x, arguments, y);
+  ltxmem::detail::check_norm(x, arguments, y);
+  check_row_numbers("norm", "scale", arguments.scale);
+  check_row_numbers("norm", "shift", arguments.shift);
   if (x.empty()) return;
   const std::int64_t channels = x.extent(1);
   const std::int64_t item_rows = detail::norm_rows_per_item(channels);
@@ -143,32 +120,6 @@ void norm(ThreadPool& pool, TensorView<const T, 2> x, const NormArguments<T>& ar
 
 namespace detail {
 
-template <Element T>
-void check_head_norm(TensorView<T, 2> x, const HeadNormArguments& arguments) {
-  const std::int64_t width = x.extent(1);
-  expects(arguments.heads >= 1 && width % arguments.heads == 0, "head norm: rows of ", width, " for ", arguments.heads,
-          " heads");
-  const std::int64_t head_dim = width / arguments.heads;
-  expects(width <= 1 || x.stride(1) == 1, "head norm: columns are not contiguous");
-  expects(arguments.kind != NormKind::layer, "head norm: kind is layer, expected rms or none");
-  const std::int64_t weights = arguments.per_head ? head_dim : width;
-  expects(arguments.weight.empty() || arguments.weight.size == weights, "head norm: weight of ", arguments.weight.size,
-          " elements, expected ", weights);
-  const RotaryTable& rotary = arguments.rotary;
-  if (rotary.empty()) return;
-  expects(head_dim % 2 == 0, "head norm: rotary embedding of heads of odd width ", head_dim);
-  expects(rotary.sine.extents() == rotary.cosine.extents(), "head norm: cosine table ", rotary.cosine.extent(0), " x ",
-          rotary.cosine.extent(1), ", sine table ", rotary.sine.extent(0), " x ", rotary.sine.extent(1));
-  expects(rotary.cosine.extent(1) <= 1 || (rotary.cosine.stride(1) == 1 && rotary.sine.stride(1) == 1),
-          "head norm: columns of the rotary tables are not contiguous");
-  const std::int64_t axes = rotary.coordinate.extent(1);
-  expects(rotary.coordinate.extent(0) == x.extent(0) && axes >= 1, "head norm: coordinates of ",
-          rotary.coordinate.extent(0), " tokens and ", axes, " axes for ", x.extent(0), " tokens");
-  const std::int64_t turning = (rotary.per_head ? head_dim : width) / 2 - rotary.identity_slots;
-  expects(rotary.identity_slots >= 0 && turning <= rotary.cosine.extent(1) * axes, "head norm: ", turning,
-          " turning slots, the tables have ", rotary.cosine.extent(1), " frequencies for each of ", axes, " axes");
-}
-
 /// Cosines and sines of slots [begin, begin + count) of one token.
 inline void slot_angles(const RotaryTable& rotary, std::int64_t token, std::int64_t begin, std::int64_t count,
                         float* cosine, float* sine) {
@@ -196,7 +147,7 @@ inline void slot_angles(const RotaryTable& rotary, std::int64_t token, std::int6
 /// Throws    ShapeError, Cancelled
 template <Element T>
 void head_norm(ThreadPool& pool, TensorView<T, 2> x, const HeadNormArguments& arguments) {
-  detail::check_head_norm(x, arguments);
+  ltxmem::detail::check_head_norm(x, arguments);
   if (x.empty()) return;
   const std::int64_t width = x.extent(1);
   const std::int64_t head_dim = width / arguments.heads;

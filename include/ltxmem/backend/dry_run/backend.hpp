@@ -7,13 +7,15 @@
 #include <span>
 #include <utility>
 
+#include "ltxmem/backend/checks.hpp"
 #include "ltxmem/backend/concepts.hpp"
 #include "ltxmem/backend/dry_run/record.hpp"
 
 namespace ltxmem {
 
 /// Runs a program without doing it: takes the same scratch from the arenas as the target would, records what each
-/// operation costs, and touches no element. Together with virtual arenas it allocates nothing that grows with the data.
+/// operation costs, and touches no element; it refuses the arguments that the target would. Together with virtual
+/// arenas it allocates nothing that grows with the data.
 ///
 /// Target is what a real backend says of its needs (its target()): scratch bytes per operation, by formula. The peak of
 /// the arenas after a dry run is the peak of the real run, to the byte.
@@ -32,6 +34,7 @@ class DryRunBackend {
   template <Element T, class Out>
   void linear(std::span<const LinearTerm<T>> terms, const LinearEpilogue<Out>& epilogue, TensorView<Out, 2> y,
               Arena& arena) {
+    detail::check_linear(terms, epilogue, y);
     const auto scope = arena.scope();
     std::size_t workspace = 0;
     std::int64_t flops = 0;
@@ -51,30 +54,36 @@ class DryRunBackend {
 
   template <Element T>
   void norm(TensorView<const T, 2> x, const NormArguments<T>& arguments, TensorView<T, 2> y) {
+    detail::check_norm(x, arguments, y);
     record_.add("norm", WorkQueue::compute, 8 * x.size(), bytes_of(x) + bytes_of(y) + bytes_of(arguments.residual));
   }
   template <Element T>
-  void head_norm(TensorView<T, 2> x, const HeadNormArguments&) {
+  void head_norm(TensorView<T, 2> x, const HeadNormArguments& arguments) {
+    detail::check_head_norm(x, arguments);
     record_.add("head norm", WorkQueue::compute, 8 * x.size(), 2 * bytes_of(x));
   }
 
   void attention_reset(SoftmaxStateView state) {
+    detail::check_softmax_state(state);
     record_.add("attention reset", WorkQueue::compute, 0, bytes_of(state));
   }
   template <Element T>
   void attention_append(const AttentionTile<T>& tile, SoftmaxStateView state, Arena& arena) {
+    detail::check_attention(tile, state);
     const auto scope = arena.scope();
     arena.take_bytes("attention workspace", attention_workspace_bytes(tile));
     record_.add("attention", WorkQueue::compute, 4 * visible_pairs(tile) * tile.q.extent(1),
                 bytes_of(tile.q) + bytes_of(tile.k) + bytes_of(tile.v) + bytes_of(tile.mask) + 2 * bytes_of(state));
   }
   void attention_merge(SoftmaxStateView from, SoftmaxStateView into) {
+    detail::check_attention_merge(from, into);
     record_.add("attention merge", WorkQueue::compute, 4 * from.accumulator.size(),
                 bytes_of(from) + 2 * bytes_of(into));
   }
   template <Element T>
   void attention_finalize(SoftmaxStateView state, TensorView<const float, 2> gate, TensorView<T, 2> out,
                           TensorView<float, 2> natural_lse) {
+    detail::check_attention_finalize<T>(state, gate, out, natural_lse);
     record_.add("attention finalize", WorkQueue::compute, 2 * out.size(),
                 bytes_of(state) + bytes_of(gate) + bytes_of(out) + bytes_of(natural_lse));
   }
@@ -85,6 +94,7 @@ class DryRunBackend {
 
   template <Element T>
   void convolve(TensorView<const T, 4> x, const ConvolutionArguments<T>& arguments, TensorView<T, 4> y, Arena& arena) {
+    detail::check_convolution(x, arguments, y);
     const auto scope = arena.scope();
     arena.take_bytes("convolution workspace", convolution_workspace_bytes<T>(arguments.weight, arguments.geometry));
     record_.add("convolution", WorkQueue::compute, 2 * y.size() * arguments.weight.columns,
@@ -93,6 +103,7 @@ class DryRunBackend {
   template <Element T>
   void convolve_transposed(TensorView<const T, 2> x, const TransposedConvolutionArguments& arguments,
                            TensorView<T, 2> y, Arena& arena) {
+    detail::check_transposed(x, arguments, y);
     const auto scope = arena.scope();
     arena.take_bytes("convolution workspace", transposed_workspace_bytes<T>(arguments));
     record_.add("transposed convolution", WorkQueue::compute,
@@ -115,12 +126,12 @@ class DryRunBackend {
 
   template <class From, class To>
   void copy(TensorView<const From, 2> from, TensorView<To, 2> to) {
-    expects_equal_extents(from.extents(), to.extents());
+    detail::check_copy(from.extents(), to.extents());
     record_.add("copy", WorkQueue::compute, 0, bytes_of(from) + bytes_of(to));
   }
   template <class T>
   Event copy_async(CopyQueue queue, TensorView<const T, 2> from, TensorView<T, 2> to) {
-    expects_equal_extents(from.extents(), to.extents());
+    detail::check_copy(from.extents(), to.extents());
     record_.add("transfer", queue == CopyQueue::in ? WorkQueue::copy_in : WorkQueue::copy_out, 0, bytes_of(from));
     return {};
   }
@@ -142,10 +153,6 @@ class DryRunBackend {
   }
   static std::int64_t bytes_of(const SoftmaxStateView& state) {
     return bytes_of(state.accumulator) + bytes_of(state.maximum) + bytes_of(state.sum);
-  }
-
-  static void expects_equal_extents(const Extents<2>& from, const Extents<2>& to) {
-    expects(from == to, "copy: from ", from[0], " x ", from[1], " to ", to[0], " x ", to[1]);
   }
 
   /// Pairs of a query and a key it may see.
