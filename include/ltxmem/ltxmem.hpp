@@ -27,3 +27,4 @@
 #include "ltxmem/weights/any_linear.hpp"
 #include "ltxmem/weights/lora_linear.hpp"
 #include "ltxmem/weights/quantized_linear.hpp"
+#include "ltxmem/weights/weight_stream.hpp"

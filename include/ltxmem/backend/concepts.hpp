@@ -107,6 +107,16 @@ concept HasSteps = requires(B& b, const B& cb, const char* name, std::int64_t in
   { cb.stream() } -> std::same_as<StreamRef>;
 };
 
+/// b.copy_async on bytes; b.synchronize(event): the calling thread, which may be any, waits until that copy is done. An
+///   event made by default has happened.
+template <class B>
+concept HasByteTransfer = HasSteps<B> && std::default_initializable<typename B::Event> &&
+    requires(B& b, TensorView<const std::byte, 2> from, TensorView<std::byte, 2> to, typename B::Event event) {
+  { b.copy_async(CopyQueue::in, from, to) } -> std::same_as<typename B::Event>;
+  b.wait(event);
+  b.synchronize(event);
+};
+
 template <class B, class T>
 concept FfnBackend = HasLinear<B, T> && HasSteps<B>;
 

@@ -127,7 +127,8 @@ class CpuBackend {
     if (!worker) worker.emplace();
     return {&*worker, worker->push([from, to] { copy_rows(from, to); })};
   }
-  void wait(Event event) {
+  void wait(Event event) { synchronize(event); }
+  void synchronize(Event event) {
     if (event.worker != nullptr) event.worker->wait(event.ticket);
   }
 

@@ -136,6 +136,7 @@ class DryRunBackend {
     return {};
   }
   void wait(Event) noexcept {}
+  void synchronize(Event) noexcept {}
 
   void enter_step(const char* name, std::int64_t index) { record_.enter_step(name, index); }
   void leave_step() noexcept { record_.leave_step(); }
