@@ -27,19 +27,28 @@ class Step {
   Backend& backend_;
 };
 
-/// body(i) for i in [0, count), in order. A collapsing backend sees the first, the second (recorded count - 2 times)
-/// and the last turn: every turn but the first and last must do the same work on the same shapes.
+/// body(i) for i in [0, count), in order. A collapsing backend sees turns 0, 1 and 2 (this one recorded count - 4
+/// times) and the last two: every turn but the last two must do the same work on the same shapes. Two turns at either
+/// end, because two slots take turns: what is prefetched for the ragged last tile is issued one turn earlier, and what
+/// waits for a slot waits for the turn before the last.
+///
+/// The whole loop is one begin_repeated(1) ... end_repeated(), so that a recording knows where it began. Slots that
+/// rotate must do so by use, not by i, since i jumps.
 template <HasSteps Backend, class Body>
 void repeat(Backend& backend, std::int64_t count, Body&& body) {
-  if (!backend.collapses_loops() || count <= 3) {
+  if (!backend.collapses_loops() || count <= 5) {
     for (std::int64_t i = 0; i < count; ++i) body(i);
     return;
   }
+  backend.begin_repeated(1);
   body(std::int64_t{0});
-  backend.begin_repeated(count - 2);
   body(std::int64_t{1});
+  backend.begin_repeated(count - 4);
+  body(std::int64_t{2});
   backend.end_repeated();
+  body(count - 2);
   body(count - 1);
+  backend.end_repeated();
 }
 
 /// body(begin, count) for consecutive tiles of [0, total), all of the given size but the last. total 0: no call.

@@ -12,6 +12,7 @@
 #include "ltxmem/core/error.hpp"
 #include "ltxmem/core/resource.hpp"
 #include "ltxmem/core/tensor_view.hpp"
+#include "ltxmem/memory/memory_observer.hpp"
 
 /// Workspace: one block of memory from which buffers are taken in stack order.
 ///
@@ -20,7 +21,8 @@
 /// size). Buffers are named, so that a plan can say what was alive at the peak.
 ///
 /// A virtual arena has no memory behind it: its addresses must never be dereferenced and it never runs out. A dry run
-/// works in one and reads the peak afterwards.
+/// works in one and reads the peak afterwards. It may report what it takes and gives back to a MemoryObserver, which
+/// must outlive its use.
 
 namespace ltxmem {
 
@@ -49,12 +51,22 @@ class Arena {
     return {reinterpret_cast<void*>(base), std::size_t{1} << 61};
   }
 
+  /// The same, reporting to an observer as memory of the given space.
+  static Arena make_virtual(MemorySpace space, MemoryObserver& observer) {
+    Arena arena = make_virtual();
+    arena.space_ = space;
+    arena.observer_ = &observer;
+    return arena;
+  }
+
   Arena(Arena&& other) noexcept
       : resource_(std::exchange(other.resource_, std::nullopt)),
         base_(std::exchange(other.base_, nullptr)),
         capacity_(std::exchange(other.capacity_, 0)),
         used_(std::exchange(other.used_, 0)),
         peak_(std::exchange(other.peak_, 0)),
+        space_(other.space_),
+        observer_(std::exchange(other.observer_, nullptr)),
         live_(std::move(other.live_)),
         at_peak_(std::move(other.at_peak_)) {}
   Arena& operator=(Arena&&) = delete;
@@ -76,6 +88,7 @@ class Arena {
     void* pointer = base_ + used_;
     used_ += aligned_bytes(bytes);
     live_.push_back({name, aligned_bytes(bytes)});
+    if (observer_ != nullptr) observer_->taken(space_, name, live_.back().bytes);
     if (used_ > peak_) {
       peak_ = used_;
       at_peak_ = live_;
@@ -90,6 +103,11 @@ class Arena {
     Scope(const Scope&) = delete;
     Scope& operator=(const Scope&) = delete;
     ~Scope() {
+      if (arena_.observer_ != nullptr) {
+        for (std::size_t i = arena_.live_.size(); i > live_; --i) {
+          arena_.observer_->released(arena_.space_, arena_.live_[i - 1].name, arena_.live_[i - 1].bytes);
+        }
+      }
       arena_.used_ = used_;
       arena_.live_.resize(live_);
     }
@@ -117,6 +135,8 @@ class Arena {
   std::size_t capacity_;
   std::size_t used_ = 0;
   std::size_t peak_ = 0;
+  MemorySpace space_ = MemorySpace::device;
+  MemoryObserver* observer_ = nullptr;
   std::vector<Buffer> live_;
   std::vector<Buffer> at_peak_;
 };
@@ -128,6 +148,10 @@ struct Workspace {
   Arena host;
 
   static Workspace make_virtual() { return {Arena::make_virtual(), Arena::make_virtual(), Arena::make_virtual()}; }
+  static Workspace make_virtual(MemoryObserver& observer) {
+    return {Arena::make_virtual(MemorySpace::device, observer), Arena::make_virtual(MemorySpace::pinned, observer),
+            Arena::make_virtual(MemorySpace::host, observer)};
+  }
 };
 
 }  // namespace ltxmem

@@ -27,7 +27,8 @@ namespace ltxmem {
 /// Stream    copies run on the backend's two copy queues and are ordered with its other work; finish() and the
 ///           destructor wait for them, so the store must go before its slots and its rows do
 /// Throws    ShapeError for tiles that are too long or lie outside, OutOfMemory
-template <Element T, HasCopy<T> Backend>
+template <Element T, class Backend>
+requires HasCopy<Backend, T> && HasSteps<Backend>
 class HostRowStore {
  public:
   using value_type = T;
@@ -157,6 +158,10 @@ class HostRowStore {
     Slot& used = slots_[current_];
     if (overlaps(used, begin, count)) settle(used.leaving);
     Slot& slot = slots_[1 - current_];
+    if (backend_->collapses_loops() && slot.arriving.pending && slot.count == count) {
+      slot.begin = begin;  // a collapsed loop has jumped: the tile under way stands for this one
+      return;
+    }
     clear(slot);
     slot.begin = begin;
     slot.count = count;

@@ -24,11 +24,13 @@ namespace ltxmem {
 template <class Target>
 class DryRunBackend {
  public:
-  struct Event {};
+  using Event = Record::Event;
 
   explicit DryRunBackend(Target target = {}) : target_(std::move(target)) {}
 
   const Record& record() const noexcept { return record_; }
+  /// For virtual arenas to report to, and for entries of the caller's own: messages, reads of files.
+  Record& record() noexcept { return record_; }
   StreamRef stream() const noexcept { return {}; }
 
   template <Element T, class Out>
@@ -45,7 +47,7 @@ class DryRunBackend {
       bytes += bytes_of(term.x) + bytes_of(term.weight);
     }
     arena.take_bytes("linear workspace", workspace);
-    record_.add("linear", WorkQueue::compute, flops, bytes);
+    record_.add_compute("linear", matrix_arithmetic<T>(), flops, bytes);
   }
   template <Element T>
   std::size_t linear_workspace_bytes(std::int64_t tokens, const WeightMatrix& weight) const {
@@ -55,37 +57,39 @@ class DryRunBackend {
   template <Element T>
   void norm(TensorView<const T, 2> x, const NormArguments<T>& arguments, TensorView<T, 2> y) {
     detail::check_norm(x, arguments, y);
-    record_.add("norm", WorkQueue::compute, 8 * x.size(), bytes_of(x) + bytes_of(y) + bytes_of(arguments.residual));
+    record_.add_compute("norm", Arithmetic::vector, 8 * x.size(),
+                        bytes_of(x) + bytes_of(y) + bytes_of(arguments.residual));
   }
   template <Element T>
   void head_norm(TensorView<T, 2> x, const HeadNormArguments& arguments) {
     detail::check_head_norm(x, arguments);
-    record_.add("head norm", WorkQueue::compute, 8 * x.size(), 2 * bytes_of(x));
+    record_.add_compute("head norm", Arithmetic::vector, 8 * x.size(), 2 * bytes_of(x));
   }
 
   void attention_reset(SoftmaxStateView state) {
     detail::check_softmax_state(state);
-    record_.add("attention reset", WorkQueue::compute, 0, bytes_of(state));
+    record_.add_compute("attention reset", Arithmetic::vector, 0, bytes_of(state));
   }
   template <Element T>
   void attention_append(const AttentionTile<T>& tile, SoftmaxStateView state, Arena& arena) {
     detail::check_attention(tile, state);
     const auto scope = arena.scope();
     arena.take_bytes("attention workspace", attention_workspace_bytes(tile));
-    record_.add("attention", WorkQueue::compute, 4 * visible_pairs(tile) * tile.q.extent(1),
-                bytes_of(tile.q) + bytes_of(tile.k) + bytes_of(tile.v) + bytes_of(tile.mask) + 2 * bytes_of(state));
+    record_.add_compute(
+        "attention", matrix_arithmetic<T>(), 4 * visible_pairs(tile) * tile.q.extent(1),
+        bytes_of(tile.q) + bytes_of(tile.k) + bytes_of(tile.v) + bytes_of(tile.mask) + 2 * bytes_of(state));
   }
   void attention_merge(SoftmaxStateView from, SoftmaxStateView into) {
     detail::check_attention_merge(from, into);
-    record_.add("attention merge", WorkQueue::compute, 4 * from.accumulator.size(),
-                bytes_of(from) + 2 * bytes_of(into));
+    record_.add_compute("attention merge", Arithmetic::vector, 4 * from.accumulator.size(),
+                        bytes_of(from) + 2 * bytes_of(into));
   }
   template <Element T>
   void attention_finalize(SoftmaxStateView state, TensorView<const float, 2> gate, TensorView<T, 2> out,
                           TensorView<float, 2> natural_lse) {
     detail::check_attention_finalize<T>(state, gate, out, natural_lse);
-    record_.add("attention finalize", WorkQueue::compute, 2 * out.size(),
-                bytes_of(state) + bytes_of(gate) + bytes_of(out) + bytes_of(natural_lse));
+    record_.add_compute("attention finalize", Arithmetic::vector, 2 * out.size(),
+                        bytes_of(state) + bytes_of(gate) + bytes_of(out) + bytes_of(natural_lse));
   }
   template <Element T>
   std::size_t attention_workspace_bytes(const AttentionTile<T>& tile) const {
@@ -97,8 +101,8 @@ class DryRunBackend {
     detail::check_convolution(x, arguments, y);
     const auto scope = arena.scope();
     arena.take_bytes("convolution workspace", convolution_workspace_bytes<T>(arguments.weight, arguments.geometry));
-    record_.add("convolution", WorkQueue::compute, 2 * y.size() * arguments.weight.columns,
-                bytes_of(x) + bytes_of(y) + bytes_of(arguments.residual) + bytes_of(arguments.weight));
+    record_.add_compute("convolution", matrix_arithmetic<T>(), 2 * y.size() * arguments.weight.columns,
+                        bytes_of(x) + bytes_of(y) + bytes_of(arguments.residual) + bytes_of(arguments.weight));
   }
   template <Element T>
   void convolve_transposed(TensorView<const T, 2> x, const TransposedConvolutionArguments& arguments,
@@ -106,9 +110,9 @@ class DryRunBackend {
     detail::check_transposed(x, arguments, y);
     const auto scope = arena.scope();
     arena.take_bytes("convolution workspace", transposed_workspace_bytes<T>(arguments));
-    record_.add("transposed convolution", WorkQueue::compute,
-                2 * x.extent(0) * arguments.weight.rows * arguments.weight.columns,
-                bytes_of(x) + bytes_of(y) + bytes_of(arguments.weight));
+    record_.add_compute("transposed convolution", matrix_arithmetic<T>(),
+                        2 * x.extent(0) * arguments.weight.rows * arguments.weight.columns,
+                        bytes_of(x) + bytes_of(y) + bytes_of(arguments.weight));
   }
   template <Element T>
   std::size_t convolution_workspace_bytes(const WeightMatrix& weight, const ConvolutionGeometry& geometry) const {
@@ -121,22 +125,31 @@ class DryRunBackend {
 
   template <class Fn>
   void for_each(const OperationCost& cost, std::int64_t, Fn&&) {
-    record_.add(cost.name, WorkQueue::compute, cost.flops, cost.bytes);
+    record_.add_compute(cost.name, Arithmetic::vector, cost.flops, cost.bytes);
   }
 
   template <class From, class To>
   void copy(TensorView<const From, 2> from, TensorView<To, 2> to) {
     detail::check_copy(from.extents(), to.extents());
-    record_.add("copy", WorkQueue::compute, 0, bytes_of(from) + bytes_of(to));
+    record_.add_compute("copy", Arithmetic::vector, 0, bytes_of(from) + bytes_of(to));
   }
   template <class T>
   Event copy_async(CopyQueue queue, TensorView<const T, 2> from, TensorView<T, 2> to) {
     detail::check_copy(from.extents(), to.extents());
-    record_.add("transfer", queue == CopyQueue::in ? WorkQueue::copy_in : WorkQueue::copy_out, 0, bytes_of(from));
-    return {};
+    return record_.add_transfer(queue == CopyQueue::in ? WorkQueue::copy_in : WorkQueue::copy_out, "transfer",
+                                bytes_of(from));
   }
-  void wait(Event) noexcept {}
+  void wait(Event event) { record_.wait(event); }
   void synchronize(Event) noexcept {}
+  /// A read from the disk into pinned memory that another transfer has left, none for bytes in the page cache, then the
+  /// transfer to the device: how streamed weights travel.
+  Event stream_in(std::int64_t disk_bytes, std::int64_t bytes, Event left) {
+    Event read = left;
+    if (disk_bytes > 0) {
+      read = record_.add_transfer(WorkQueue::disk, "read weights", disk_bytes, {.after_compute = false, .after = left});
+    }
+    return record_.add_transfer(WorkQueue::copy_in, "transfer weights", bytes, {.after = read});
+  }
 
   void enter_step(const char* name, std::int64_t index) { record_.enter_step(name, index); }
   void leave_step() noexcept { record_.leave_step(); }
