@@ -13,6 +13,7 @@
 
 #include "ltxmem/backend/cpu/backend.hpp"
 #include "ltxmem/backend/dry_run/backend.hpp"
+#include "ltxmem/backend/tiles.hpp"
 #include "ltxmem/stores/host_row_store.hpp"
 #include "support/catch.hpp"
 
@@ -366,6 +367,48 @@ TEST_CASE("replay: random programs of nested loops take the same time collapsed 
     CAPTURE(seed);
     check_same(replay(collapsed.record(), slow_machine()), replay(unrolled.record(), slow_machine()));
   }
+}
+
+TEST_CASE("replay: a guided run of the whole model replays in well under a second") {
+  // Steps, passes, blocks, tiles of queries, tiles of keys: 48 x 30 x 4 x 150 x 75 turns of the innermost loop.
+  Dry backend;
+  const auto started = std::chrono::steady_clock::now();
+  const auto work = [&](std::int64_t flops) {
+    for (int i = 0; i < 8; ++i) backend.record().add_compute("work", Arithmetic::bf16, flops, 0);
+  };
+  Workspace workspace = Workspace::make_virtual(backend.record());
+  const auto keys = workspace.pinned.take<bfloat16, 2>("keys", {614400, 4096});
+  HostRowStore<bfloat16, Dry> store(backend, keys, workspace.device, 8192);
+  repeat(backend, 30, [&](std::int64_t index) {
+    const Step step(backend, "step", index);
+    for (std::int64_t pass = 0; pass < 4; ++pass) {
+      repeat(backend, 48, [&](std::int64_t block) {
+        const Step inner(backend, "block", block);
+        for_each_tile(backend, 614400, 4096, [&](std::int64_t, std::int64_t count) {
+          const Step tile(backend, "queries");
+          const auto scope = workspace.device.scope();
+          workspace.device.take<bfloat16, 2>("queries", {count, 4096});
+          work(count * 100000000);
+          for_each_tile(backend, 614400, 8192, [&](std::int64_t begin, std::int64_t rows) {
+            const auto loaded = store.load(backend, begin, rows);
+            const std::int64_t next = begin + rows < 614400 ? begin + rows : 0;
+            store.prefetch(backend, next, std::min<std::int64_t>(8192, 614400 - next));
+            backend.record().add_compute("attention", Arithmetic::bf16, 4 * count * rows * 4096, loaded.size());
+          });
+          work(count * 500000000);
+        });
+      });
+    }
+  });
+  store.finish();
+  const Replay result = replay(backend.record(), *find_device_profile("rtx4090"));
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  INFO(backend.record().entries().size() << " entries, " << seconds << " s, predicted " << result.seconds << " s");
+  CHECK(seconds < 1.0);
+  const double least = backend.record().totals().flops / (165.2e12 * 0.7);
+  CHECK(result.seconds >= least);
+  CHECK(result.seconds < 1.1 * least);
+  CHECK(backend.record().entries().size() + backend.record().memory().size() < 200000);
 }
 
 }  // namespace ltxmem

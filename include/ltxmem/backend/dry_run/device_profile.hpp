@@ -19,8 +19,8 @@ namespace ltxmem {
 /// work being held to vector_flops_per_s * memory_fraction; a transfer takes transfer_latency_s + bytes / (rate *
 /// link_fraction), on the network and from disk bytes / rate.
 struct DeviceProfile {
-  std::string name;
-  std::string source;  ///< where the figures come from, and which are assumed
+  std::string name{};
+  std::string source{};  ///< where the figures come from, and which are assumed
   std::int64_t memory_bytes = 0;
   double f32_flops_per_s = 0;   ///< matrix products of f32 operands, not rounded to TF32
   double bf16_flops_per_s = 0;  ///< dense, fp32 accumulation; so the two below
