@@ -25,7 +25,7 @@ class TensorView {
   static constexpr std::size_t rank = Rank;
 
   /// Empty view: no data, all extents zero.
-  LTXMEM_HOST_DEVICE constexpr TensorView() noexcept = default;
+  constexpr TensorView() noexcept = default;
 
   /// Dense row-major view of memory that belongs to somebody else.
   LTXMEM_HOST_DEVICE constexpr TensorView(T* data, const Extents<Rank>& extents) noexcept

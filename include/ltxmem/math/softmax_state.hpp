@@ -38,12 +38,10 @@ LTXMEM_HOST_DEVICE inline float exp2_nonpositive(float x) noexcept {
   const float clamped = x > exp2_floor ? x : exp2_floor;
   const float shifted = clamped + exp2_shift;
   const float f = clamped - (shifted - exp2_shift);
-  float value = exp2_coefficients[0];
-  value = value * f + exp2_coefficients[1];
-  value = value * f + exp2_coefficients[2];
-  value = value * f + exp2_coefficients[3];
-  value = value * f + exp2_coefficients[4];
-  value = value * f + exp2_coefficients[5];
+  // A kernel may use the value of a constant, not an array that lies in the host's memory.
+  constexpr float c0 = exp2_coefficients[0], c1 = exp2_coefficients[1], c2 = exp2_coefficients[2];
+  constexpr float c3 = exp2_coefficients[3], c4 = exp2_coefficients[4], c5 = exp2_coefficients[5];
+  float value = ((((c0 * f + c1) * f + c2) * f + c3) * f + c4) * f + c5;
   value = value * f + 1.0F;
   return value * std::bit_cast<float>((std::bit_cast<std::uint32_t>(shifted) + 127U) << 23);
 }

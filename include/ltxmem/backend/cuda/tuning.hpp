@@ -1,0 +1,53 @@
+// SPDX-FileCopyrightText: The ltxmem authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+/// Tile sizes of the kernels for each generation of devices: plain constants, so that a plan can know them.
+
+namespace ltxmem::cuda {
+
+/// Bytes of shared memory that one block may use, by compute capability (major * 10 + minor).
+///
+/// Source    CUDA C++ Programming Guide, table "Technical Specifications per Compute Capability"
+constexpr std::int64_t shared_memory_limit(int capability) {
+  switch (capability) {
+    case 80: return 163 * 1024;
+    case 86:
+    case 89:
+    case 120: return 99 * 1024;
+    case 90:
+    case 100: return 227 * 1024;
+    default: return 48 * 1024;
+  }
+}
+
+/// Query rows of one block: four warps of the 16 rows of an mma tile.
+inline constexpr int flash_query_rows = 64;
+inline constexpr int flash_threads = 128;
+
+/// Queries, and keys and values twice: one tile is used while the next one arrives.
+constexpr std::int64_t flash_shared_bytes(int head_dim, int key_rows) {
+  return 2L * head_dim * (flash_query_rows + 4L * key_rows);
+}
+
+/// Keys of one tile. Both sizes divide key_quantum. Heads of 256 take 32: with 64 their scores no longer fit beside the
+/// accumulator in the 255 registers of a thread.
+constexpr int flash_key_rows(int head_dim) {
+  return head_dim > 128 ? 32 : 64;
+}
+
+static_assert(flash_shared_bytes(256, flash_key_rows(256)) <= shared_memory_limit(86));
+static_assert(flash_shared_bytes(128, flash_key_rows(128)) <= shared_memory_limit(86));
+
+/// The kernel for any head dim: one query row for each warp.
+inline constexpr int plain_query_rows = 8;
+inline constexpr int plain_key_rows = 32;
+inline constexpr int plain_threads = 32 * plain_query_rows;
+inline constexpr int plain_head_limit = 256;
+
+/// Kernels over rows and elements.
+inline constexpr int row_threads = 256;
+
+}  // namespace ltxmem::cuda

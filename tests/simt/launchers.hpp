@@ -1,0 +1,47 @@
+// SPDX-FileCopyrightText: The ltxmem authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "ltxmem/backend/cuda/kernels/elementwise.cuh"
+#include "ltxmem/backend/cuda/kernels/flash_attention.cuh"
+#include "ltxmem/backend/cuda/kernels/norm.cuh"
+#include "simt/executor.hpp"
+
+/// Launches of the kernels. They are defined in *_kernels.cpp, the only files whose accesses are checked, so that a
+/// test neither pays for the checks nor is compiled again when a kernel changes.
+
+namespace simt {
+
+using ltxmem::cuda::AttentionKernelArguments;
+using ltxmem::cuda::DeviceSoftmaxState;
+using ltxmem::cuda::DeviceTokenRows;
+using ltxmem::cuda::Rows;
+
+/// key_rows 0 is the kernel for any head dim.
+template <class T>
+Report run_attention(const AttentionKernelArguments<T>& arguments, std::int64_t heads, int key_rows,
+                     const Options& options);
+template <class T>
+Report run_norm(const ltxmem::cuda::NormKernelArguments<T>& arguments, std::int64_t rows, int width,
+                const Options& options);
+template <class T>
+Report run_head_norm(const ltxmem::cuda::HeadNormKernelArguments<T>& arguments, std::int64_t rows,
+                     const Options& options);
+template <class T>
+Report run_finalize(const DeviceSoftmaxState& state, Rows<const float> gate, Rows<T> out, Rows<float> natural_lse,
+                    std::int64_t rows, std::int64_t heads, std::int64_t head_dim, const Options& options);
+Report run_reset(const DeviceSoftmaxState& state, std::int64_t rows, std::int64_t heads, std::int64_t head_dim,
+                 const Options& options);
+Report run_merge(const DeviceSoftmaxState& from, const DeviceSoftmaxState& into, std::int64_t rows, std::int64_t heads,
+                 std::int64_t head_dim, const Options& options);
+template <class T>
+Report run_gated_residual(Rows<const T> x, Rows<const T> residual, DeviceTokenRows gate, Rows<T> y, std::int64_t rows,
+                          std::int64_t columns, int width, const Options& options);
+template <class T>
+Report run_activate(Rows<const T> x, ltxmem::Activation activation, Rows<T> y, std::int64_t rows, std::int64_t columns,
+                    int width, const Options& options);
+template <class From, class To>
+Report run_cast(Rows<const From> from, Rows<To> to, std::int64_t rows, std::int64_t columns, int width,
+                const Options& options);
+
+}  // namespace simt

@@ -1,0 +1,76 @@
+// SPDX-FileCopyrightText: The ltxmem authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "simt/launchers.hpp"
+
+namespace simt {
+
+namespace cuda = ltxmem::cuda;
+
+namespace {
+
+Extent3 element_grid(std::int64_t rows, std::int64_t columns, int width) {
+  const std::int64_t each = static_cast<std::int64_t>(cuda::row_threads) * width;
+  return {static_cast<unsigned>((columns + each - 1) / each), static_cast<unsigned>(rows)};
+}
+
+template <class T>
+inline constexpr int wide = 16 / sizeof(T);
+
+}  // namespace
+
+template <class T>
+Report run_norm(const cuda::NormKernelArguments<T>& arguments, std::int64_t rows, int width, const Options& options) {
+  const auto kernel = width == 1 ? &cuda::norm_rows<T, 1> : &cuda::norm_rows<T, wide<T>>;
+  return launch(kernel, {static_cast<unsigned>(rows)}, {cuda::row_threads}, sizeof(cuda::NormShared), options,
+                arguments);
+}
+
+template <class T>
+Report run_head_norm(const cuda::HeadNormKernelArguments<T>& arguments, std::int64_t rows, const Options& options) {
+  return launch(&cuda::head_norm_rows<T>, {static_cast<unsigned>(rows)}, {cuda::row_threads}, sizeof(cuda::NormShared),
+                options, arguments);
+}
+
+template <class T>
+Report run_gated_residual(Rows<const T> x, Rows<const T> residual, DeviceTokenRows gate, Rows<T> y, std::int64_t rows,
+                          std::int64_t columns, int width, const Options& options) {
+  const auto kernel = width == 1 ? &cuda::gated_residual<T, 1> : &cuda::gated_residual<T, wide<T>>;
+  return launch(kernel, element_grid(rows, columns, width), {cuda::row_threads}, 0, options, x, residual, gate, y,
+                columns);
+}
+
+template <class T>
+Report run_activate(Rows<const T> x, ltxmem::Activation activation, Rows<T> y, std::int64_t rows, std::int64_t columns,
+                    int width, const Options& options) {
+  const auto kernel = width == 1 ? &cuda::activate_rows<T, 1> : &cuda::activate_rows<T, wide<T>>;
+  return launch(kernel, element_grid(rows, columns, width), {cuda::row_threads}, 0, options, x, activation, y, columns);
+}
+
+template <class From, class To>
+Report run_cast(Rows<const From> from, Rows<To> to, std::int64_t rows, std::int64_t columns, int width,
+                const Options& options) {
+  const auto kernel = width == 1 ? &cuda::cast_rows<From, To, 1> : &cuda::cast_rows<From, To, 4>;
+  return launch(kernel, element_grid(rows, columns, width), {cuda::row_threads}, 0, options, from, to, columns);
+}
+
+// NOLINTBEGIN
+#define SIMT_ROWS(T)                                                                                        \
+  template Report run_norm(const cuda::NormKernelArguments<T>&, std::int64_t, int, const Options&);         \
+  template Report run_head_norm(const cuda::HeadNormKernelArguments<T>&, std::int64_t, const Options&);     \
+  template Report run_gated_residual(Rows<const T>, Rows<const T>, DeviceTokenRows, Rows<T>, std::int64_t,  \
+                                     std::int64_t, int, const Options&);                                    \
+  template Report run_activate(Rows<const T>, ltxmem::Activation, Rows<T>, std::int64_t, std::int64_t, int, \
+                               const Options&);
+SIMT_ROWS(float)
+SIMT_ROWS(ltxmem::bfloat16)
+SIMT_ROWS(ltxmem::half)
+#define SIMT_CAST(From, To) \
+  template Report run_cast(Rows<const From>, Rows<To>, std::int64_t, std::int64_t, int, const Options&);
+SIMT_CAST(float, ltxmem::bfloat16)
+SIMT_CAST(float, ltxmem::half)
+SIMT_CAST(ltxmem::bfloat16, float)
+SIMT_CAST(ltxmem::half, float)
+// NOLINTEND
+
+}  // namespace simt
