@@ -55,6 +55,7 @@ requires(std::same_as<T, bfloat16> || std::same_as<T, half>) __global__ void __l
     flash_attention(const __grid_constant__ AttentionKernelArguments<T> a) {
   static_assert(head_dim % 64 == 0, "flash attention: rows of shared memory are whole sets of swizzled pieces");
   static_assert(key_quantum % key_rows == 0, "flash attention: a quantum of keys is whole tiles");
+  static_assert(sizeof(FlashShared<T, head_dim, key_rows>) == flash_shared_bytes(head_dim, key_rows));
   constexpr float hidden = -std::numeric_limits<float>::infinity();
   constexpr int depth = head_dim / 16;
   constexpr bool keep_queries = head_dim <= 128;  // in registers; otherwise they are read again for every tile

@@ -46,6 +46,7 @@ struct PlainAttentionShared {
   float k[plain_key_rows][plain_head_limit + 1];
   float v[plain_key_rows][plain_head_limit];
 };
+static_assert(sizeof(PlainAttentionShared) == 73856);
 
 /// Appends a tile of keys to softmax states with fp32 arithmetic, for any head dim up to plain_head_limit and any
 /// alignment: for tiny models and for verification. A warp takes one query row; a lane one key, then one in 32 columns.
