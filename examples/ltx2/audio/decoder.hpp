@@ -18,7 +18,7 @@ namespace ltx2 {
 ///           an upsampler; norm, SiLU, conv_out
 /// Shapes    latent [Ta, bins / 4, z] normalised, mel [4 Ta - 3, bins, 2]
 /// Memory    about four times the activations of the finest level, plus the convolution's workspace
-/// Source    vae.md 6 of the format description
+/// Source    docs/ltx2/vae.md 6
 template <ltxmem::Element T, ltxmem::Backend<T> Backend>
 class AudioDecoder {
  public:

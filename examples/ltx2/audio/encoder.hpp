@@ -18,7 +18,7 @@ namespace ltx2 {
 ///           norm, SiLU, the mean channels of conv_out; normalise
 /// Shapes    mel [frames, bins, 2], latent [frames halved twice, rounding up; bins / 4; z] normalised
 /// Memory    about four times the activations of the finest level, plus the convolution's workspace
-/// Source    vae.md 6 of the format description
+/// Source    docs/ltx2/vae.md 6
 template <ltxmem::Element T, ltxmem::Backend<T> Backend>
 class AudioEncoder {
  public:

@@ -12,7 +12,7 @@
 #include "ltxmem/core/weight_view.hpp"
 
 /// Element work of the vocoders, for Backend::for_each. Signals are [samples, channels].
-/// Source    vae.md 7 of the format description
+/// Source    docs/ltx2/vae.md 7
 
 namespace ltx2 {
 

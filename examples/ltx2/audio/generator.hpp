@@ -128,7 +128,7 @@ class GeneratorBlock {
 ///           activation; conv_post
 /// Shapes    mel [frames, 128], samples [frames * factor, 2]; not limited to [-1, 1] yet
 /// Memory    five signals of the widest stage and its input, plus the convolution's workspace
-/// Source    vae.md 7 of the format description; Kong et al., "HiFi-GAN", 2020; Lee et al., "BigVGAN", 2023
+/// Source    docs/ltx2/vae.md 7; Kong et al., "HiFi-GAN", 2020; Lee et al., "BigVGAN", 2023
 template <ltxmem::Backend<float> Backend>
 class Generator {
  public:

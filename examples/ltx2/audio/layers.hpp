@@ -12,7 +12,7 @@
 #include "video_vae/pixel_moves.hpp"
 
 /// The layers that the audio encoder and decoder share. Activations are [1, time, frequency, C].
-/// Source    vae.md 6 of the format description
+/// Source    docs/ltx2/vae.md 6
 
 namespace ltx2 {
 

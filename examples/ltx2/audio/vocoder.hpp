@@ -21,7 +21,7 @@ namespace ltx2 {
 /// Computes  log-mel spectrogram of the waveform, generator of the correction, plus the resampled waveform, clamped
 /// Shapes    low [L, 2], wave [factor L, 2]
 /// Memory    that of the generator; the spectrum [frames, fft + 2] of one channel
-/// Source    vae.md 7.2 of the format description
+/// Source    docs/ltx2/vae.md 7.2
 template <ltxmem::Backend<float> Backend>
 class BandwidthExtension {
  public:
@@ -90,7 +90,7 @@ class BandwidthExtension {
 ///
 /// Shapes    mel [frames, 64, 2], wave [samples(frames), 2] in [-1, 1]
 /// Memory    that of the generator; with bandwidth extension also the first waveform
-/// Source    vae.md 7 of the format description
+/// Source    docs/ltx2/vae.md 7
 template <ltxmem::Backend<float> Backend>
 class Vocoder {
  public:

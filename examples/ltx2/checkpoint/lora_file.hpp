@@ -18,7 +18,7 @@ namespace ltx2 {
 ///
 /// Memory  the file as address space; misaligned tensors as copies from the resource
 /// Throws  IoError naming file, tensor and reason: other keys, half a pair, ranks that differ, types without arithmetic
-/// Source  sampling.md 7.5 of the format description; the key style is that of the official trainer
+/// Source  docs/ltx2/sampling.md 7.5; the key style is that of the official trainer
 class LoraFile {
  public:
   struct Pair {

@@ -9,7 +9,7 @@
 #include "config/json_fields.hpp"
 
 /// What `config.audio_vae` and `config.vocoder` say.
-/// Source  vae.md 6-7 of the format description
+/// Source  docs/ltx2/vae.md 6-7
 
 namespace ltx2 {
 

@@ -10,7 +10,7 @@
 namespace ltx2 {
 
 /// The Gemma 3 text model: `text_config` of its config.json; the defaults are those of the 12B model.
-/// Source  text.md 2 of the format description
+/// Source  docs/ltx2/text.md 2
 struct GemmaConfig {
   std::int64_t hidden_size = 3840;
   std::int64_t intermediate_size = 15360;

@@ -9,7 +9,7 @@
 #include "config/json_fields.hpp"
 
 /// What `config.transformer` says: the diffusion transformer, the two text connectors and the text projection.
-/// Source  transformer.md 1-3, text.md 3-4 of the format description
+/// Source  docs/ltx2/transformer.md 1-3, docs/ltx2/text.md 3-4
 
 namespace ltx2 {
 

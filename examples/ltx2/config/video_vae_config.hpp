@@ -8,7 +8,7 @@
 #include "config/json_fields.hpp"
 
 /// What `config.vae` says about the video autoencoder, and the flat `config` of the latent upsampler's own file.
-/// Source  vae.md 1-3 and 5 of the format description
+/// Source  docs/ltx2/vae.md 1-3 and 5
 
 namespace ltx2 {
 

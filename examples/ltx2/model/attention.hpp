@@ -54,7 +54,7 @@ struct GateHeads {
 /// Shapes    a [N, query_inputs], b [M, key_inputs], q [N, inner], k and v [M, inner], y [N, query_inputs]
 /// Memory    only scratch, from the arena
 /// Numerics  q, k, v and the attended rows are rounded to T, sums are fp32; every row is independent of its tile
-/// Source    transformer.md 8 of the format description
+/// Source    docs/ltx2/transformer.md 8
 template <ltxmem::Element T, ltxmem::Backend<T> Backend>
 class Attention {
  public:

@@ -17,7 +17,7 @@ namespace ltx2 {
 /// Computes  y = epilogue(net.2(gelu_tanh(net.0.proj(x))))
 /// Shapes    x and y [N, D], hidden 4 D
 /// Memory    chunk * 4 D elements of scratch; chunk is rounded up to row_quantum
-/// Source    transformer.md 9 of the format description
+/// Source    docs/ltx2/transformer.md 9
 template <ltxmem::Element T, ltxmem::Backend<T> Backend>
 class FeedForward {
  public:

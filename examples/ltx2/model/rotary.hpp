@@ -19,7 +19,7 @@
 ///
 /// Numerics  the grid is rounded to fp32 once; a coordinate becomes u = 2 (midpoint / max_position) - 1 and an angle
 ///           frequency * u in fp32. The highest frequency is 15708, so another order of operations is visible
-/// Source    transformer.md 5 of the format description
+/// Source    docs/ltx2/transformer.md 5
 
 namespace ltx2 {
 

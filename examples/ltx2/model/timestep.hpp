@@ -54,7 +54,7 @@ struct SiluTo {
 /// Computes  e = [cos(tau w), sin(tau w)] of 256 numbers;  emb = L2(silu(L1(e)));  mod = L3(silu(emb))
 /// Shapes    tau [U] on the host, emb [U, D], mod [U, vectors * D]
 /// Memory    U * (256 + 2 D) elements and U * D floats of scratch
-/// Source    transformer.md 6 of the format description
+/// Source    docs/ltx2/transformer.md 6
 template <ltxmem::Element T, ltxmem::Backend<T> Backend>
 class TimestepModulation {
  public:

@@ -17,7 +17,7 @@
 #include "sampler/noise.hpp"
 
 /// From a prompt to latents, and from latents to pictures and sound.
-/// Source  sampling.md 7 of the format description
+/// Source  docs/ltx2/sampling.md 7
 
 namespace ltx2 {
 

@@ -13,7 +13,7 @@
 #include "sampler/guidance.hpp"
 
 /// What a user asks for, before any model is opened, and the presets of the pipelines.
-/// Source  sampling.md 2, 5 and 7 of the format description
+/// Source  docs/ltx2/sampling.md 2, 5 and 7
 
 namespace ltx2 {
 

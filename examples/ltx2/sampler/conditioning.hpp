@@ -11,7 +11,7 @@
 #include "sampler/noise.hpp"
 
 /// What a sampling run carries for one modality, and how images enter it.
-/// Source  sampling.md 6 of the format description
+/// Source  docs/ltx2/sampling.md 6
 
 namespace ltx2 {
 

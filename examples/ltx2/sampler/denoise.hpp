@@ -13,7 +13,7 @@
 #include "sampler/solver.hpp"
 
 /// The sampling loop, over a model that it knows only as a function from noisy tokens to velocities.
-/// Source  sampling.md 4-6 of the format description
+/// Source  docs/ltx2/sampling.md 4-6
 
 namespace ltx2 {
 

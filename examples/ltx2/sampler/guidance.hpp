@@ -8,7 +8,7 @@
 #include "ltxmem/core/tensor_view.hpp"
 
 /// Guidance of the full model: which passes of the model a step needs and how their predictions are combined.
-/// Source  sampling.md 5 of the format description
+/// Source  docs/ltx2/sampling.md 5
 
 namespace ltx2 {
 

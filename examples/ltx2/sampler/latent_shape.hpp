@@ -7,7 +7,7 @@
 #include "ltxmem/core/tensor_view.hpp"
 
 /// Sizes of the latents of a clip, their order as tokens, and where a token is in space and time.
-/// Source  transformer.md 4 and sampling.md 2 of the format description
+/// Source  docs/ltx2/transformer.md 4 and docs/ltx2/sampling.md 2
 ///
 /// Positions are computed in fp32 in the order of operations of the official code: rotary angles multiply them by up to
 /// 15708, so that another order shows in the fourth digit of a result.

@@ -6,7 +6,7 @@
 #include <vector>
 
 /// Noise levels of a sampling run, from 1 (noise alone) downwards; n steps have n + 1 levels, the last one 0.
-/// Source  sampling.md 3 of the format description
+/// Source  docs/ltx2/sampling.md 3
 
 namespace ltx2 {
 

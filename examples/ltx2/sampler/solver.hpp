@@ -9,7 +9,7 @@
 
 /// One step from a noise level to the next, given the model's estimate of the clean latent. First order (Euler), and
 /// second order with noise put back in between (res_2s), the latter in double.
-/// Source  sampling.md 4 of the format description; the phi functions are those of exponential integrators, M.
+/// Source  docs/ltx2/sampling.md 4; the phi functions are those of exponential integrators, M.
 /// Hochbruck
 ///         and A. Ostermann: Exponential integrators (2010)
 

@@ -26,7 +26,7 @@ struct Components {
 };
 
 /// A synthetic model: what its file holds and the knobs of its values. Every tensor follows from it.
-/// Source  golden/README.md, "Synthetic models"
+/// Source  docs/ltx2/cases.md, "Synthetic models"
 struct Description {
   ModelKind kind = ModelKind::checkpoint;
   ModelConfig config;

@@ -11,7 +11,7 @@ namespace ltx2 {
 
 /// Every tensor that the file of a description holds, in the order of the file, with its type: the description's dtype,
 /// or F8_E4M3 followed by an F32 scalar `<name>_scale` for the layers that fp8 releases quantize.
-/// Source  transformer.md 3, text.md 2-4, vae.md 1-7 of the format description
+/// Source  docs/ltx2/transformer.md 3, docs/ltx2/text.md 2-4, docs/ltx2/vae.md 1-7
 std::vector<ltxmem::TensorSpec> inventory(const Description& description);
 
 /// The description's components one by one, without type and prefix; what inventory() is made of.

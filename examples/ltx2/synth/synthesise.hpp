@@ -23,7 +23,7 @@ struct SynthesisOptions {
 ///
 /// Memory  one block of 2^22 elements
 /// Throws  IoError (target not writable, disk full), Cancelled; no partial file is left behind
-/// Source  golden/README.md, "Synthetic models"
+/// Source  docs/ltx2/cases.md, "Synthetic models"
 void synthesise(const Description& description, const std::filesystem::path& target,
                 const SynthesisOptions& options = {});
 

@@ -49,7 +49,7 @@ struct FillRegisters {
 /// Shapes    features [N, width] fp32, context [S, width] fp32, N <= S, S a multiple of the number of registers
 /// Memory    S * width * 4 elements, the rotary tables, and one tile's attention or feed-forward scratch
 /// Throws    ShapeError
-/// Source    text.md 4 of the format description
+/// Source    docs/ltx2/text.md 4
 template <ltxmem::Element T, ltxmem::Backend<T> Backend>
 class Connector {
  public:

@@ -12,7 +12,7 @@
 #include "text/tokenizer.hpp"
 
 /// From a prompt to what the diffusion transformer reads: tokenizer, Gemma, feature extractor, two connectors.
-/// Source  text.md of the format description
+/// Source  docs/ltx2/text.md
 
 namespace ltx2 {
 

@@ -16,7 +16,7 @@
 #include "ltxmem/memory/arena.hpp"
 
 /// From the hidden states of the text model to the features that the connectors take.
-/// Source  text.md 3 of the format description
+/// Source  docs/ltx2/text.md 3
 
 namespace ltx2 {
 

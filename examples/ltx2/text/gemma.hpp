@@ -73,7 +73,7 @@ inline float gemma_embedding_scale(std::int64_t width, ltxmem::DType weights) {
 /// Computes  h += norm(attention(norm(h))), h += norm(down(gelu(gate(a)) * up(a))) with a = norm(h)
 /// Shapes    h [N, D], in place; four norms with weight 1 + w, another norm per head on queries and keys
 /// Memory    N * (D + query width + 2 * key width) elements and the attention's state, or N * 2 D and chunk * 2 F
-/// Source    text.md 2 of the format description
+/// Source    docs/ltx2/text.md 2
 template <ltxmem::Element T, ltxmem::Backend<T> Backend>
 class GemmaLayer {
  public:
@@ -208,7 +208,7 @@ class GemmaLayer {
 /// Shapes    ids [N], every hidden state [N, D]; they are handed out one by one and never exist together
 /// Memory    N * D elements, two rotary tables of N * head_dim floats each, and one layer's scratch
 /// Throws    ShapeError for ids outside the vocabulary
-/// Source    text.md 2 of the format description
+/// Source    docs/ltx2/text.md 2
 template <ltxmem::Element T, ltxmem::Backend<T> Backend>
 class Gemma {
  public:

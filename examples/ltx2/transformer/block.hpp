@@ -22,7 +22,7 @@ namespace ltx2 {
 /// Memory    2 * N * D elements for keys and values of the video, the same for audio and text, and scratch of one tile
 /// Numerics  every row is independent of its tile; softmax sums run over quanta of keys in order, so no bit depends on
 ///           the tiles
-/// Source    transformer.md 7 of the format description
+/// Source    docs/ltx2/transformer.md 7
 template <ltxmem::Element T, ltxmem::Backend<T> Backend>
 class Block {
  public:

@@ -101,7 +101,7 @@ struct Stream {
 ///
 /// Memory    begin: x, context, the rotary tables, and a few rows per distinct timestep; stays until the caller's scope
 ///           ends. Everything else is scratch of one tile
-/// Source    transformer.md 4, 6 and 10 of the format description
+/// Source    docs/ltx2/transformer.md 4, 6 and 10
 template <ltxmem::Element T, ltxmem::Backend<T> Backend>
 class StreamEnds {
  public:

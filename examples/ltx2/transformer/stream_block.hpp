@@ -63,7 +63,7 @@ struct LogMask {
 /// The weights of one stream in one block.
 ///
 /// Memory    rows, keys_values: buffers that stay until the caller's scope ends; the others: scratch of one tile
-/// Source    transformer.md 7 of the format description; the row order of the tables is given there
+/// Source    docs/ltx2/transformer.md 7; the row order of the tables is given there
 template <ltxmem::Element T, ltxmem::Backend<T> Backend>
 class StreamBlock {
  public:

@@ -23,7 +23,7 @@ namespace ltx2 {
 ///           and positions: rows exist once per distinct timestep, angle tables once per distinct coordinate
 /// Numerics  activations are rounded to T between operations; no bit depends on tiles, chunks or threads
 /// Throws    ShapeError for inputs that do not fit the configuration; Cancelled
-/// Source    transformer.md of the format description
+/// Source    docs/ltx2/transformer.md
 template <ltxmem::Element T, ltxmem::Backend<T> Backend>
 class Transformer {
  public:

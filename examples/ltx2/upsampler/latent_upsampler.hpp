@@ -93,7 +93,7 @@ class NormedConvolution {
 /// Shapes    latent [F, h, w, C] and result [F, h num / den, w num / den, C], normalised
 /// Memory    three times the activations at the higher resolution, plus the convolution's workspace
 /// Numerics  activations in T; the group norms look at the whole clip
-/// Source    vae.md 5 of the format description
+/// Source    docs/ltx2/vae.md 5
 template <ltxmem::Element T, ltxmem::Backend<T> Backend>
 class LatentUpsampler {
  public:

@@ -52,7 +52,7 @@ class VideoUpsample {
 /// Shapes    latent [F, h, w, C] normalised, frames [8 (F - 1) + 1, 32 h, 32 w, 3]
 /// Memory    three times the last residual stack's activations, plus the convolution's workspace
 /// Numerics  activations in T; every output depends on a bounded range of the latent only (nothing global)
-/// Source    vae.md 3 of the format description
+/// Source    docs/ltx2/vae.md 3
 template <ltxmem::Element T, ltxmem::Backend<T> Backend>
 class VideoDecoder {
  public:

@@ -59,7 +59,7 @@ class VideoDownsample {
 /// Shapes    video [1 + 8 k, H, W, 3] in [-1, 1], latent [1 + k, H / 32, W / 32, C]
 /// Memory    three times the first residual stack's activations, plus the convolution's workspace
 /// Numerics  activations in T; causal in time
-/// Source    vae.md 2 of the format description
+/// Source    docs/ltx2/vae.md 2
 template <ltxmem::Element T, ltxmem::Backend<T> Backend>
 class VideoEncoder {
  public:

@@ -12,7 +12,7 @@
 #include "model/convolution.hpp"
 
 /// The layers that the video encoder and decoder share. Activations are [T, H, W, C].
-/// Source    vae.md 1 of the format description
+/// Source    docs/ltx2/vae.md 1
 
 namespace ltx2 {
 

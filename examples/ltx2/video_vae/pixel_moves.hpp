@@ -10,7 +10,7 @@
 
 /// Element work of the video autoencoder that moves values between channels and positions: one call per output
 /// position, for Backend::for_each.
-/// Source    vae.md 1 of the format description
+/// Source    docs/ltx2/vae.md 1
 
 namespace ltx2 {
 

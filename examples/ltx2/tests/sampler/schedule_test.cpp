@@ -9,7 +9,7 @@
 
 namespace {
 
-/// The printed digits of the format description.
+/// The digits printed in docs/ltx2/sampling.md 3.
 void check_printed(const std::vector<float>& got, const std::vector<double>& expected) {
   REQUIRE(got.size() == expected.size());
   for (std::size_t i = 0; i < got.size(); ++i) {

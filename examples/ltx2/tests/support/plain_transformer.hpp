@@ -16,7 +16,7 @@
 /// The transformer as its specification reads, one operation after the other on whole matrices: the yardstick for the
 /// program that does the same in tiles. In double precision it is the truth; with rounding to bf16 after every
 /// operation it shows the error that a plain bf16 evaluation has. Angles and the sinusoid are fp32 in both.
-/// Source  transformer.md 5-11 of the format description
+/// Source  docs/ltx2/transformer.md 5-11
 
 namespace ltx2::test {
 
