@@ -137,8 +137,8 @@ void expect_formula(const AttentionProblem<T>& p, int key_rows, const simt::Coun
         p.causal && p.window > 0 ? std::max<std::int64_t>(0, first + lead + 1 - p.window) / tile * tile : 0;
     const std::int64_t end =
         std::min(p.keys, (std::clamp<std::int64_t>(last_key + 1, 0, p.keys) + tile - 1) / tile * tile);
-    if (key_rows != 0 && end <= first_key) continue;
-    const std::int64_t seen = std::max<std::int64_t>(0, end - first_key);
+    if (end <= first_key) continue;  // the state stays as it is
+    const std::int64_t seen = end - first_key;
     loaded += static_cast<std::int64_t>(sizeof(T)) * p.head_dim * (rows + 2 * seen);
     loaded += rows * (4 * p.head_dim + 8 * lanes);
     stored += rows * 4 * (p.head_dim + 2);
@@ -180,6 +180,22 @@ TEST_CASE("flash attention hides later keys, keys before the window, and what a 
   p.query_begin = 0;
   p.key_begin = 80;  // whole rows and the first block see nothing
   expect_all_schedules(p, 64);
+}
+
+TEMPLATE_TEST_CASE("the first and the last visible key are seen where they begin a tile or end one",
+                   "[flash][plain][quick]", bfloat16, float) {
+  auto p = problem<TestType>(64, 130, 64);
+  const int key_rows = std::is_same_v<TestType, float> ? 0 : 64;
+  p.causal = true;
+  p.query_begin = 1;  // key 64 is visible to the last row of the block alone
+  expect_all_schedules(p, key_rows);
+  p.query_begin = 82;
+  p.window = 20;  // key 63 is visible to the first row alone
+  expect_all_schedules(p, key_rows);
+  p.query_begin = 0;
+  p.key_begin = 80;  // nothing is visible
+  p.window = 0;
+  expect_all_schedules(p, key_rows);
 }
 
 TEMPLATE_TEST_CASE("plain attention takes any head dim and any type", "[plain][quick]", float, bfloat16, half) {

@@ -96,8 +96,6 @@ requires(std::same_as<T, bfloat16> || std::same_as<T, half>) __global__ void __l
       }
     }
   }
-  // Every lane of a row has read its statistics before one of them writes the new ones.
-  __syncwarp();
 
   std::uint32_t queries[keep_queries ? depth : 1][4];
   int stage = 0;

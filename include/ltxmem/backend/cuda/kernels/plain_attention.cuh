@@ -72,6 +72,10 @@ __global__ void __launch_bounds__(plain_threads, 2)
   const int head_dim = static_cast<int>(a.head_dim);
   const bool present = row < a.queries;
 
+  const std::int64_t end = a.keys_end(first + plain_query_rows - 1);
+  const std::int64_t begin = a.keys_begin(first) / plain_key_rows * plain_key_rows;
+  if (begin >= end) return;
+
   float maximum = hidden;
   float sum = 0.0F;
   float accumulator[columns] = {};
@@ -90,11 +94,6 @@ __global__ void __launch_bounds__(plain_threads, 2)
       }
     }
   }
-  // The lanes of a warp have written its query, which every one of them reads, and read the state that one will write.
-  __syncwarp();
-
-  const std::int64_t end = a.keys_end(first + plain_query_rows - 1);
-  const std::int64_t begin = a.keys_begin(first) / plain_key_rows * plain_key_rows;
   for (std::int64_t tile = begin; tile < end; tile += plain_key_rows) {
     for (int i = static_cast<int>(threadIdx.x); i < plain_key_rows * head_dim; i += plain_threads) {
       const int key = i / head_dim;

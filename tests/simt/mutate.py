@@ -1,0 +1,192 @@
+#!/usr/bin/env python3
+# SPDX-FileCopyrightText: The ltxmem authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Makes one mistake at a time in the CUDA kernels and expects the tests on the executor to fail.
+
+  mutate.py --root REPOSITORY --work DIR --compiler g++ --catch LIBRARY --objects FILE... [--sample N] [--seed S] [--only TEXT]
+
+Deletes every barrier, wait and commit of the kernels, then removes guards and swaps operands from the list below. Each
+mutant is compiled into simt_tests in place of the kernels it concerns. The last line is "N passed, N failed": a mutant
+passes when a test fails on it. --sample takes a random choice of N, whose seed is printed.
+"""
+
+import argparse
+import concurrent.futures
+import pathlib
+import random
+import re
+import subprocess
+import sys
+import time
+
+FOLDER = "include/ltxmem/backend/cuda"
+STATEMENT = re.compile(r"^\s*(__syncthreads\(\)|__syncwarp\(\)|cp_async_commit\(\)|cp_async_wait<\d+>\(\));$")
+
+FLASH = "kernels/flash_attention.cuh"
+PLAIN = "kernels/plain_attention.cuh"
+STATE = "kernels/softmax_state.cuh"
+NORM = "kernels/norm.cuh"
+ELEMENTWISE = "kernels/elementwise.cuh"
+ROWS = "rows.cuh"
+
+# file, text, replacement, which occurrence of the text (from 1)
+EDITS = [
+    (FLASH, "((piece ^ (row & 7)) * 8)", "piece * 8", 1),
+    (FLASH, "const bool valid = first + row < end;", "const bool valid = true;", 1),
+    (FLASH, "q, b[0], b[1])", "q, b[1], b[0])", 1),
+    (FLASH, "q, b[2], b[3])", "q, b[0], b[1])", 1),
+    (FLASH, "p, b[0], b[1])", "p, b[2], b[3])", 1),
+    (FLASH, "ldmatrix_x4_trans(b,", "ldmatrix_x4(b,", 1),
+    (FLASH, "shared.k[stage ^ 1]", "shared.k[stage]", 1),
+    (FLASH, "shared.v[stage ^ 1]", "shared.v[stage]", 1),
+    (FLASH, "stage ^= 1;", "", 1),
+    (FLASH, "cp_async_wait<0>()", "cp_async_wait<1>()", 1),
+    (FLASH, "sum[h] * factor", "sum[h]", 1),
+    (FLASH, "accumulator[n][2 * h + 1] *= factor;", "", 1),
+    (FLASH, "raised, 2)", "raised, 4)", 1),
+    (FLASH, "weights, 1)", "weights, 2)", 1),
+    (FLASH, "(scores[2 * k][0], scores[2 * k][1])", "(scores[2 * k][1], scores[2 * k][0])", 1),
+    (FLASH, "head / a.heads_per_kv_head * head_dim", "head * head_dim", 1),
+    (FLASH, "log2_e * load(a.mask", "load(a.mask", 1),
+    (FLASH, "if (row < a.queries)", "if (true)", 1),
+    (FLASH, "if (row < a.queries)", "if (true)", 2),
+    (FLASH, "if (lane % 4 == 0)", "if (true)", 1),
+    (FLASH, "if (begin >= end) return;", "", 1),
+    (FLASH, "row0 + i / 2 * 8", "row0 + i % 2 * 8", 1),
+    (PLAIN, "last + lead + 1", "last + lead", 1),
+    (PLAIN, "first + lead + 1 - window", "first + lead + 2 - window", 1),
+    (PLAIN, "query >= queries || key >= keys", "key >= keys", 1),
+    (PLAIN, "query >= queries || key >= keys", "query >= queries", 1),
+    (PLAIN, "distance >= 0", "distance > 0", 1),
+    (PLAIN, "distance < window", "distance <= window", 1),
+    (PLAIN, "const bool valid = tile + key < a.keys;", "const bool valid = true;", 1),
+    (PLAIN, "sum * factor", "sum", 1),
+    (PLAIN, "weight, key);", "weight, key ^ 1);", 1),
+    (PLAIN, "if (d < head_dim)", "if (true)", 1),
+    (PLAIN, "if (!present) return;", "", 1),
+    (PLAIN, "if (lane != 0) return;", "", 1),
+    (PLAIN, "plain_head_limit + 1]", "plain_head_limit]", 1),
+    (STATE, "if (work.row >= rows) return;", "", 1),
+    (STATE, "if (work.row >= rows) return;", "", 2),
+    (STATE, "if (work.row >= rows) return;", "", 3),
+    (STATE, "if (work.lane != 0) return;", "", 1),
+    (STATE, "if (work.lane == 0)", "if (true)", 1),
+    (STATE, "-std::numeric_limits<float>::infinity()", "0.0F", 1),
+    (STATE, "merge.factor_a", "merge.factor_b", 1),
+    (STATE, "factor *= load(gate", "factor += load(gate", 1),
+    (ROWS, "if (threadIdx.x % 32 == 0)", "if (true)", 1),
+    (ROWS, "distance > 0", "distance > 1", 1),
+    (ROWS, "index == nullptr ? 0", "true ? 0", 1),
+    (ROWS, "value < other ? other", "other < value ? other", 1),
+    (NORM, "block_sum(sum, shared.sums)", "block_sum(sum, shared.squares)", 1),
+    (NORM, "1.0F + load(scale", "load(scale", 1),
+    (NORM, "+ a.weight_offset;", ";", 1),
+    (NORM, "low * cosine - high * sine", "low * cosine + high * sine", 1),
+    (NORM, "turning % a.axes", "turning / a.axes", 1),
+    (NORM, "- a.identity_slots", "", 1),
+    (NORM, "? slot % half_dim : slot", "? slot : slot", 1),
+    (ELEMENTWISE, "if (work.column >= columns) return;", "", 1),
+    (ELEMENTWISE, "if (work.column >= columns) return;", "", 2),
+    (ELEMENTWISE, "if (work.column >= columns) return;", "", 3),
+    (ELEMENTWISE, "static_cast<float>(before.at[i]) +", "static_cast<float>(piece.at[i]) +", 1),
+    (ELEMENTWISE, "activate(activation, ", "(", 1),
+]
+
+CONCERNS = {FLASH: ["attention_kernels"], PLAIN: ["attention_kernels"], STATE: ["attention_kernels"],
+            NORM: ["row_kernels"], ELEMENTWISE: ["row_kernels"], ROWS: ["attention_kernels", "row_kernels"]}
+CASES = {FLASH: "[flash][quick],[counters]", PLAIN: "[flash][quick],[plain][quick],[counters]",
+         STATE: "[state],[plain][quick],[flash][quick]", NORM: "[norm],[head norm]", ELEMENTWISE: "[elementwise]",
+         ROWS: "[norm],[elementwise],[plain][quick]"}
+
+
+def mutants(root):
+    """(name, file, mutated text), one after another; an edit that no longer applies is an error of this script."""
+    found = []
+    for path in [ROWS, *sorted(f"kernels/{p.name}" for p in (root / FOLDER / "kernels").glob("*.cuh"))]:
+        lines = (root / FOLDER / path).read_text().splitlines(keepends=True)
+        for number, line in enumerate(lines):
+            if STATEMENT.match(line.rstrip("\n")):
+                text = "".join(lines[:number] + ["\n"] + lines[number + 1:])
+                found.append((f"{path}:{number + 1}: delete {line.strip()}", path, text))
+    for path, old, new, occurrence in EDITS:
+        text = (root / FOLDER / path).read_text()
+        at = -1
+        for _ in range(occurrence):
+            at = text.find(old, at + 1)
+            if at < 0:
+                sys.exit(f"mutate.py: {path} no longer has {old!r}")
+        line = text.count("\n", 0, at) + 1
+        found.append((f"{path}:{line}: {old} -> {new or 'nothing'}", path, text[:at] + new + text[at + len(old):]))
+    return found
+
+
+def try_mutant(options, index, mutant):
+    """caught, or what is wrong."""
+    name, path, text = mutant
+    folder = options.work / f"mutant{index}"
+    target = folder / "ltxmem/backend/cuda" / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text)
+    replaced = []
+    objects = list(options.objects)
+    for unit in CONCERNS[path]:
+        compiled = folder / f"{unit}.o"
+        command = [options.compiler, "-std=c++20", "-O1", "-w", "-U_FORTIFY_SOURCE", "-fsanitize=thread",
+                   "--param=tsan-instrument-func-entry-exit=0", f"-I{folder}",
+                   f"-I{options.root}/tests/simt/replacement", f"-I{options.root}/tests", f"-I{options.root}/include",
+                   "-c", f"{options.root}/tests/simt/{unit}.cpp", "-o", str(compiled)]
+        run = subprocess.run(command, capture_output=True, text=True)
+        if run.returncode != 0:
+            return name, "DOES NOT COMPILE", run.stderr[:600]
+        objects = [o for o in objects if not o.endswith(f"/{unit}.cpp.o")]
+        replaced.append(str(compiled))
+    program = folder / "simt_tests"
+    run = subprocess.run([options.compiler, *replaced, *objects, options.catch, "-o", str(program)],
+                         capture_output=True, text=True)
+    if run.returncode != 0:
+        return name, "DOES NOT LINK", run.stderr[:600]
+    try:
+        run = subprocess.run([str(program), CASES[path], "--abort"], capture_output=True, text=True, timeout=120)
+        verdict = "SURVIVED" if run.returncode == 0 else "caught"
+        reason = next((line.strip() for line in run.stdout.splitlines()
+                       if re.search(r'"(race|read|out|write|diver|a |dead|cp\.|misal)', line)), "by a wrong value")
+        if run.returncode < 0:
+            reason = f"by signal {-run.returncode}"
+    except subprocess.TimeoutExpired:
+        verdict, reason = "caught", "by the time limit"
+    for file in [program, *map(pathlib.Path, replaced)]:
+        file.unlink()
+    return name, verdict, reason[:120] if verdict == "caught" else ""
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--root", type=pathlib.Path, required=True)
+    parser.add_argument("--work", type=pathlib.Path, required=True)
+    parser.add_argument("--compiler", required=True)
+    parser.add_argument("--catch", required=True)
+    parser.add_argument("--objects", nargs="+", required=True)
+    parser.add_argument("--sample", type=int)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--only", default="")
+    parser.add_argument("--jobs", type=int, default=2)
+    options = parser.parse_args()
+    chosen = [mutant for mutant in mutants(options.root) if options.only in mutant[0]]
+    print(f"{len(chosen)} mutants", flush=True)
+    if options.sample:
+        print(f"a sample of {options.sample}, seed {options.seed}", flush=True)
+        chosen = random.Random(options.seed).sample(chosen, min(options.sample, len(chosen)))
+    caught = 0
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        tries = [pool.submit(try_mutant, options, index, mutant) for index, mutant in enumerate(chosen)]
+        for attempt in concurrent.futures.as_completed(tries):
+            name, verdict, reason = attempt.result()
+            caught += verdict == "caught"
+            print(f"{verdict:8} {name}  {reason}", flush=True)
+    print(f"{caught} passed, {len(chosen) - caught} failed")
+    sys.exit(caught != len(chosen) or not chosen)
+
+
+if __name__ == "__main__":
+    main()
