@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "ltxmem/backend/dry_run/bound.hpp"
 #include "ltxmem/backend/dry_run/device_profile.hpp"
 #include "ltxmem/backend/dry_run/record.hpp"
 #include "ltxmem/backend/dry_run/replayer.hpp"

@@ -7,37 +7,17 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <string_view>
 #include <utility>
 #include <vector>
 
+#include "ltxmem/backend/dry_run/bound.hpp"
 #include "ltxmem/backend/dry_run/device_profile.hpp"
 #include "ltxmem/backend/dry_run/record.hpp"
 #include "ltxmem/core/error.hpp"
 
 /// The simulation behind replay().
 
-namespace ltxmem {
-
-/// What the compute queue spends time on: arithmetic, memory traffic, launching, or waiting for a transfer.
-enum class Bound : std::uint8_t { compute, memory, latency, copy_in, copy_out, network, disk };
-inline constexpr std::array bounds{Bound::compute,  Bound::memory,  Bound::latency, Bound::copy_in,
-                                   Bound::copy_out, Bound::network, Bound::disk};
-
-constexpr std::string_view bound_name(Bound bound) noexcept {
-  switch (bound) {
-    case Bound::compute: return "compute";
-    case Bound::memory: return "memory";
-    case Bound::latency: return "latency";
-    case Bound::copy_in: return "copy in";
-    case Bound::copy_out: return "copy out";
-    case Bound::network: return "network";
-    case Bound::disk: return "disk";
-  }
-  return "?";
-}
-
-namespace detail {
+namespace ltxmem::detail {
 
 /// Plays a record. In-order queues whose dependencies all point backwards need no event list: one pass in recorded
 /// order knows every start. Time is whole nanoseconds, so that a steady loop is recognised by equality.
@@ -388,7 +368,7 @@ class Replayer {
       if (region.count[queue] == 0) continue;
       const Time moved = now.ready[queue] - then.ready[queue];
       if (moved == shift) continue;
-      // A queue that nobody waits for may fall behind, once it never stands still.
+      // A queue that nobody waits for may fall behind, once it no longer stands still in between.
       runs_behind[queue] = !region.awaited[queue] && moved > shift && moved == now.busy[queue] - then.busy[queue];
       if (!runs_behind[queue]) return false;
     }
@@ -458,5 +438,4 @@ class Replayer {
   bool is_first_ = true;
 };
 
-}  // namespace detail
-}  // namespace ltxmem
+}  // namespace ltxmem::detail
