@@ -11,7 +11,9 @@
 #include "check/case.hpp"
 #include "cli/failure.hpp"
 #include "cli/report_file.hpp"
+#include "cli/run_progress.hpp"
 #include "ltxmem/io/safetensors_writer.hpp"
+#include "media/files.hpp"
 #include "runtime/runtime.hpp"
 
 namespace ltx2 {
@@ -21,6 +23,17 @@ namespace {
 void expect_plain_name(const Case& test, const std::string& name, const char* what) {
   ltxmem::expects<ltxmem::IoError>(!name.empty() && name != "." && name != ".." && name.find('/') == std::string::npos,
                                    "case ", test.name, ": ", what, " '", name, "' is not a plain name");
+}
+
+/// OUTPUT/STAGE for the results of a case, made before the work starts: a place that cannot be written to is bad input.
+void prepare_output(const std::filesystem::path& folder, const std::string& file) {
+  std::error_code problem;
+  std::filesystem::create_directories(folder, problem);
+  if (problem) {
+    throw ltxmem::IoError("--output: cannot make the folder " + folder.string() + ": " + problem.message());
+  }
+  expect_replaceable((folder / file).string());
+  const TemporaryOutput probe((folder / file).string());
 }
 
 void write_outputs(const std::filesystem::path& path, const HostTensors& outputs) {
@@ -55,9 +68,7 @@ ExitCode CheckCommand::run(const std::stop_token& stop) const {
     expect_plain_name(tests.back(), tests.back().name, "name");
   }
   if (!output.empty()) {
-    as_running([&] {
-      for (const Case& test : tests) std::filesystem::create_directories(output / test.stage);
-    });
+    for (const Case& test : tests) prepare_output(output / test.stage, test.name + ".safetensors");
   }
   const ReportFile report_file(execution.report);
   ltxmem::HostResource copies;
@@ -67,6 +78,7 @@ ExitCode CheckCommand::run(const std::stop_token& stop) const {
   for (const Case& test : tests) {
     Runtime runtime(execution.settings(), stop);
     runtime.report().command = "check";
+    const RunProgress progress(runtime, execution);
     HostTensors got;
     {
       std::optional<Stage> stage;

@@ -17,6 +17,24 @@ Number number(const char* option, const std::string& text) {
   return value;
 }
 
+/// The parser itself takes -1 for the largest unsigned number and caps what is too large: then another clip than the
+/// one asked for would be made.
+template <class Number>
+std::string problem_of_whole_number(const std::string& text) {
+  Number value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error == std::errc() && end == text.data() + text.size()) return {};
+  return "'" + text + "' is not a whole number in range";
+}
+
+std::string problem_of_max_length(const std::string& text) {
+  std::string problem = problem_of_whole_number<std::int64_t>(text);
+  if (problem.empty() && number<std::int64_t>("--max-length", text) % 128 != 0) {
+    problem = text + ", expected a multiple of 128";
+  }
+  return problem;
+}
+
 ImageRequest image_request(const std::vector<std::string>& words) {
   ImageRequest image;
   image.path = words.at(0);
@@ -88,16 +106,22 @@ void GenerateOptions::add_to(CLI::App& app) {
   app.add_option("--prompt", request_.prompt, "What to show and to be heard")->required()->group(clip);
   app.add_option("--negative-prompt", request_.negative_prompt, "What guided pipelines steer away from")->group(clip);
   app.add_option("--width", request_.width, "Pixels; a multiple of 64 (one-stage: 32)")
+      ->check(problem_of_whole_number<std::int64_t>)
       ->capture_default_str()
       ->group(clip);
   app.add_option("--height", request_.height, "Pixels; a multiple of 64 (one-stage: 32)")
+      ->check(problem_of_whole_number<std::int64_t>)
       ->capture_default_str()
       ->group(clip);
   app.add_option("--num-frames", request_.frames, "Frames; one more than a multiple of 8")
+      ->check(problem_of_whole_number<std::int64_t>)
       ->capture_default_str()
       ->group(clip);
   app.add_option("--frame-rate", request_.fps, "Frames per second")->capture_default_str()->group(clip);
-  app.add_option("--seed", request_.seed, "Equal seeds give equal files")->capture_default_str()->group(clip);
+  app.add_option("--seed", request_.seed, "Equal seeds give equal files")
+      ->check(problem_of_whole_number<std::uint64_t>)
+      ->capture_default_str()
+      ->group(clip);
   app.add_option_function<std::vector<std::vector<std::string>>>(
          "--image",
          [this](const std::vector<std::vector<std::string>>& images) {
@@ -126,6 +150,7 @@ void GenerateOptions::add_to(CLI::App& app) {
       ->group(sampling);
   app.add_option("--max-length", request_.max_length, "Rows of text context; a multiple of 128")
       ->check(CLI::Range(128, 1024))
+      ->check(problem_of_max_length)
       ->capture_default_str()
       ->group(sampling);
 

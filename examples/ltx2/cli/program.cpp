@@ -52,7 +52,11 @@ std::string usage_message(CLI::App& program, int argc, const char* const* argv, 
     return suggestion.empty() ? std::string() : "; did you mean " + suggestion + "?";
   };
   const std::string first = argc > 1 ? argv[1] : "";
-  if (first.empty() || first.front() == '-') return std::string(error.what()) + " (see ltx2 --help)";
+  if (first.starts_with("-")) {
+    const std::vector<std::string> known = option_names(program);
+    return "unknown option " + first + hint(nearest(first, known)) + " (see ltx2 --help)";
+  }
+  if (first.empty()) return std::string(error.what()) + " (see ltx2 --help)";
   if (std::find(commands.begin(), commands.end(), first) == commands.end()) {
     return "unknown subcommand '" + first + "'" + hint(nearest(first, commands));
   }
@@ -104,6 +108,9 @@ int run_program(int argc, const char* const* argv, const std::stop_token& stop) 
     if (check_app.parsed()) code = check.run(stop);
     if (info_app.parsed()) code = info.run();
     if (synth_app.parsed()) code = synth.run(stop);
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+      return fail(ExitCode::failed_running, "cannot write to standard output");
+    }
     return static_cast<int>(code);
   } catch (const ltxmem::Cancelled&) {
     return fail(ExitCode::interrupted, "interrupted");

@@ -16,6 +16,12 @@ ReportFile::ReportFile(std::filesystem::path path) : path_(std::move(path)) {
   const std::filesystem::path folder = path_.has_parent_path() ? path_.parent_path() : ".";
   ltxmem::expects<ltxmem::IoError>(::access(folder.c_str(), W_OK) == 0, "--report ", path_.string(), ": the folder ",
                                    folder.string(), " does not exist or cannot be written to");
+  try {
+    expect_replaceable(path_.string());
+    const TemporaryOutput probe(path_.string());
+  } catch (const ltxmem::IoError& error) {
+    throw ltxmem::IoError(std::string("--report ") + error.what());
+  }
 }
 
 void ReportFile::write(std::span<const Report> reports) const {

@@ -4,6 +4,7 @@
 
 #include "cli/failure.hpp"
 #include "cli/progress.hpp"
+#include "media/files.hpp"
 #include "synth/synthesise.hpp"
 
 namespace ltx2 {
@@ -19,6 +20,8 @@ void SynthCommand::add_to(CLI::App& app) {
 
 ExitCode SynthCommand::run(const std::stop_token& stop) const {
   const Description parsed = read_description(description.string());
+  expect_replaceable(target.string());
+  { const TemporaryOutput probe(target.string()); }  // whether its folder can be written to shows before the work
   Progress shown(parse_progress_mode(progress));
   std::size_t reported = 0;
   SynthesisOptions options;

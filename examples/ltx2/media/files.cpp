@@ -52,6 +52,13 @@ void throw_io_error(const std::string& path, std::string_view what, int error_nu
   throw ltxmem::IoError(path + ": " + std::string(what) + ": " + std::generic_category().message(error_number));
 }
 
+void expect_replaceable(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) return;
+  if (S_ISDIR(status.st_mode)) throw ltxmem::IoError(path + ": is a folder, expected the name of a file");
+  if (!S_ISREG(status.st_mode)) throw ltxmem::IoError(path + ": exists and is not a regular file");
+}
+
 std::vector<std::byte> read_file(const std::string& path, std::uint64_t limit_bytes) {
   // Non-blocking, so that a FIFO nobody writes to cannot hang the open; regular files ignore the flag.
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));

@@ -18,6 +18,10 @@ namespace ltx2 {
 /// Throws    IoError naming the path and the cause: missing, a folder, a device, larger than the limit
 std::vector<std::byte> read_file(const std::string& path, std::uint64_t limit_bytes);
 
+/// IoError when the path exists and is not a regular file: a finished output is renamed to its name, which would put a
+/// file in the place of a device such as /dev/null.
+void expect_replaceable(const std::string& path);
+
 /// A temporary file or folder beside its final place; commit() renames it there, otherwise it is removed.
 ///
 /// The temporary is a hidden name in the folder of the final path, hence on the same file system, so that the rename is

@@ -72,6 +72,8 @@ void check_output(const std::string& path) {
   if (!parent.empty() && !std::filesystem::is_directory(parent, ignored)) {
     throw ltxmem::IoError(path + ": there is no folder " + parent.string());
   }
+  if (kind != OutputKind::folder) expect_replaceable(path);
+  if (kind == OutputKind::y4m) expect_replaceable(sound_path_beside(path));
   const TemporaryOutput probe(path);
   if (kind == OutputKind::mp4) {
     const Ffmpeg ffmpeg = find_ffmpeg_for_mp4();

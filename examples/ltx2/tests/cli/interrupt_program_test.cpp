@@ -1,0 +1,85 @@
+// SPDX-FileCopyrightText: The ltxmem authors
+// SPDX-License-Identifier: Apache-2.0
+#include "support/catch.hpp"
+#include "tests/support/program.hpp"
+
+/// Ctrl-C and its like during every stage of the program.
+
+namespace {
+
+using Catch::Matchers::Contains;
+using namespace ltx2::test;
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr double patience_s = 15;
+#else
+constexpr double patience_s = 3;  // promised is one second; a busy machine may take longer
+#endif
+
+/// The program must end with 130 when the signal comes in this stage, and leave the folder as it was. A stage of the
+/// tiny models lasts milliseconds, so a signal may come too late: then it is tried again.
+void interrupted_in(const std::string& stage, const std::vector<std::string>& words, int signal,
+                    const std::string& folder) {
+  CAPTURE(stage, signal);
+  const auto before = listing(folder);
+  const std::string begin = "{\"event\":\"begin\",\"stage\":\"" + stage + "\"";
+  const std::string abandoned = "{\"event\":\"abandoned\",\"stage\":\"" + stage + "\"";
+  const std::string ended_by_itself = "{\"event\":\"end\",\"stage\":\"" + stage + "\"";
+  for (int attempt = 0; attempt < 20; ++attempt) {
+    const Ended ended = run_ltx2(words, {.signal = signal, .after = begin, .standard_output = ""});
+    if (ended.code == 0) {  // too late for any stage
+      for (const std::string& name : listing(folder)) {
+        if (!before.contains(name)) std::filesystem::remove_all(name);
+      }
+      continue;
+    }
+    CHECK(ended.code == 130);
+    CHECK_THAT(ended.messages, Contains("ltx2: error: interrupted"));
+    CHECK(ended.seconds_after_signal < patience_s);
+    CHECK(listing(folder) == before);
+    // A stage whose last operation was running ends as abandoned or, a moment later, by the next one's refusal.
+    if (ended.messages.find(abandoned) != std::string::npos ||
+        ended.messages.find(ended_by_itself) == std::string::npos) {
+      return;
+    }
+    const std::size_t at = ended.messages.find(ended_by_itself);
+    if (ended.messages.find("\"event\":\"begin\"", at) == std::string::npos) return;
+  }
+  FAIL("the signal never came in time");
+}
+
+}  // namespace
+
+TEST_CASE("A signal in any stage of generate ends it with 130 and without a partial file", "[cli][interrupt]") {
+  for (const char* stage : {"text", "stage 1", "upsample", "stage 2", "audio decode", "video decode"}) {
+    for (const int signal : {SIGINT, SIGTERM}) {
+      const ScratchFolder folder;
+      interrupted_in(stage,
+                     TinyModels::get().generate(folder / "clip.mp4",
+                                                {"--progress", "json", "--report", folder / "report"}, "", "256"),
+                     signal, folder.path());
+    }
+  }
+}
+
+TEST_CASE("A signal during check ends it with 130 and without a partial file", "[cli][interrupt]") {
+  for (const int signal : {SIGINT, SIGTERM}) {
+    const ScratchFolder folder;
+    std::filesystem::create_directories(folder / "out/denoise");
+    interrupted_in("denoise",
+                   {"check", golden_path("cases/denoise/v23_guided.safetensors"), "--models",
+                    TinyModels::get().folder(), "--threads", "1", "--progress", "json", "--output", folder / "out"},
+                   signal, folder.path());
+  }
+}
+
+TEST_CASE("A signal during synth ends it with 130 and without a partial file", "[cli][interrupt]") {
+  for (const int signal : {SIGINT, SIGTERM}) {
+    const ScratchFolder folder;
+    ltx2::Json json = ltx2::read_json_file(golden_path("configs/ltx23_tiny.json"));
+    json["config"]["transformer"]["num_layers"] = 60;
+    write_text(folder / "description.json", json.dump());
+    interrupted_in("synth", {"synth", folder / "description.json", folder / "model.safetensors", "--progress", "json"},
+                   signal, folder.path());
+  }
+}
