@@ -192,6 +192,11 @@ TEMPLATE_TEST_CASE("the first and the last visible key are seen where they begin
   p.query_begin = 82;
   p.window = 20;  // key 63 is visible to the first row alone
   expect_all_schedules(p, key_rows);
+  p.window = 145;  // key 0 is hidden from the last row alone
+  expect_all_schedules(p, key_rows);
+  p.window = 0;
+  p.query_begin = 62;  // key 63 is hidden from the first row alone
+  expect_all_schedules(p, key_rows);
   p.query_begin = 0;
   p.key_begin = 80;  // nothing is visible
   p.window = 0;
@@ -271,6 +276,7 @@ TEST_CASE("attention moves the bytes of its formula and its shared memory has no
   p.window = 10;
   p.mask.clear();
   expect_formula(p, 64, run(p, 64, {}).counters);
+  CHECK(sizeof(cuda::PlainAttentionShared) == 73856);  // the kernel's comment
   auto plain = problem<float>(11, 45, 64, 2, 1);
   expect_formula(plain, 0, run(plain, 0, {}).counters);
   plain.randomise_mask(7);

@@ -126,16 +126,23 @@ requires(std::same_as<T, bfloat16> || std::same_as<T, half>) __global__ void __l
       }
     }
 
+    const bool sees_all = a.sees_all(first, first + flash_query_rows - 1, tile, tile + key_rows);
 #pragma unroll
     for (int n = 0; n < key_rows / 8; ++n) {
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const std::int64_t row = row0 + i / 2 * 8;
-        const std::int64_t key = tile + n * 8 + column0 + i % 2;
-        float logit = scores[n][i] * a.logit_scale;
-        const bool visible = a.visible(row, key);
-        if (visible && a.mask.data != nullptr) logit += log2_e * load(a.mask.row(row) + key);
-        scores[n][i] = visible ? logit : hidden;
+      for (int i = 0; i < 4; ++i) scores[n][i] *= a.logit_scale;
+    }
+    if (!sees_all) {
+#pragma unroll
+      for (int n = 0; n < key_rows / 8; ++n) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          const std::int64_t row = row0 + i / 2 * 8;
+          const std::int64_t key = tile + n * 8 + column0 + i % 2;
+          const bool visible = a.visible(row, key);
+          if (visible && a.mask.data != nullptr) scores[n][i] += log2_e * load(a.mask.row(row) + key);
+          if (!visible) scores[n][i] = hidden;
+        }
       }
     }
 

@@ -34,6 +34,11 @@ struct AttentionKernelArguments {
     const std::int64_t begin = first + lead + 1 - window;
     return begin < 0 ? 0 : begin;
   }
+  /// Whether every row [first, last] sees every key [begin, end) and no mask is added: nothing to decide pair by pair.
+  LTXMEM_DEVICE bool sees_all(std::int64_t first, std::int64_t last, std::int64_t begin, std::int64_t end) const {
+    if (mask.data != nullptr || end > keys) return false;
+    return !causal || (first + lead >= end - 1 && (window <= 0 || last + lead - begin < window));
+  }
   LTXMEM_DEVICE bool visible(std::int64_t query, std::int64_t key) const {
     if (query >= queries || key >= keys) return false;
     const std::int64_t distance = query + lead - key;
@@ -46,7 +51,6 @@ struct PlainAttentionShared {
   float k[plain_key_rows][plain_head_limit + 1];
   float v[plain_key_rows][plain_head_limit];
 };
-static_assert(sizeof(PlainAttentionShared) == 73856);
 
 /// Appends a tile of keys to softmax states with fp32 arithmetic, for any head dim up to plain_head_limit and any
 /// alignment: for tiny models and for verification. A warp takes one query row; a lane one key, then one in 32 columns.
