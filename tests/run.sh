@@ -61,7 +61,7 @@ for program in ltxmem_tests ltx2_tests; do
   fi
   run_cases "build/$preset/bin/$program" '~[long]'
   if [ "$long" = yes ]; then
-    run_cases "build/$preset/bin/$program" '[long]'
+    run_cases "build/$preset/bin/$program" '[long]~[child]'  # [child]: started by other cases
   fi
 done
 
