@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 #include "ltxmem/core/dtype.hpp"
@@ -45,6 +46,12 @@ double relative_error(const std::vector<T>& got, const std::vector<double>& expe
     largest = std::max(largest, std::abs(expected[i]));
   }
   return largest > 0.0 ? worst / largest : worst;
+}
+
+/// Whether two results are equal to the bit; unlike ==, tells -0 from 0 and finds a NaN equal to itself.
+template <class T>
+bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
 }
 
 /// Half a unit in the last place, relative: what one rounding to T costs at most.

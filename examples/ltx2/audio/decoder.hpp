@@ -9,6 +9,7 @@
 #include "checkpoint/checkpoint.hpp"
 #include "config/audio_config.hpp"
 #include "ltxmem/memory/arena.hpp"
+#include "model/latent_statistics.hpp"
 
 namespace ltx2 {
 
@@ -24,7 +25,7 @@ class AudioDecoder {
  public:
   AudioDecoder(const AudioVaeConfig& config, const Checkpoint& checkpoint)
       : config_(config),
-        statistics_(AudioStatistics::of(checkpoint, config.latent_channels, config.latent_bins())),
+        statistics_(LatentStatistics::of_audio(checkpoint, config.latent_channels, config.latent_bins())),
         input_(audio_convolution<T, Backend>(scope(checkpoint), "conv_in", channels(config.multipliers.size() - 1),
                                              config.latent_channels)),
         output_(audio_convolution<T, Backend>(scope(checkpoint), "conv_out", config.out_channels, channels(0))) {
@@ -63,7 +64,7 @@ class AudioDecoder {
       const auto normalised = arena.take<float>("audio latent", latent_extents);
       const auto z = arena.take<T>("audio latent, un-normalised", latent_extents);
       backend.copy(as_rows(latent.reshape(latent_extents)), as_rows(normalised));
-      for_each_pixel(backend, "un-normalise", normalised, z, AudioUnnormalise<float, T>{normalised, z, statistics_});
+      for_each_pixel(backend, "un-normalise", normalised, z, Unnormalise<float, T>{normalised, z, statistics_});
       input_(backend, z, y, arena);
     };
     layers_(backend, "audio decoder layer", first, enter, x, arena);
@@ -78,7 +79,7 @@ class AudioDecoder {
   std::int64_t channels(std::size_t level) const { return config_.channels * config_.multipliers.at(level); }
 
   AudioVaeConfig config_;
-  AudioStatistics statistics_;
+  LatentStatistics statistics_;
   Convolution<T, Backend> input_;
   LayerStack<T, AudioResidual<T, Backend>, AudioUpsample<T, Backend>> layers_;
   Convolution<T, Backend> output_;

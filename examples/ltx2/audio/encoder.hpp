@@ -9,6 +9,7 @@
 #include "checkpoint/checkpoint.hpp"
 #include "config/audio_config.hpp"
 #include "ltxmem/memory/arena.hpp"
+#include "model/latent_statistics.hpp"
 
 namespace ltx2 {
 
@@ -24,7 +25,7 @@ class AudioEncoder {
  public:
   AudioEncoder(const AudioVaeConfig& config, const Checkpoint& checkpoint)
       : config_(config),
-        statistics_(AudioStatistics::of(checkpoint, config.latent_channels, config.latent_bins())),
+        statistics_(LatentStatistics::of_audio(checkpoint, config.latent_channels, config.latent_bins())),
         input_(audio_convolution<T, Backend>(scope(checkpoint), "conv_in", config.channels, config.in_channels)),
         output_(mean_weights(config, checkpoint), audio_geometry(3)) {
     const WeightScope weights = scope(checkpoint);
@@ -68,7 +69,7 @@ class AudioEncoder {
     layers_(backend, "audio encoder layer", first, enter, x, arena);
     audio_norm_silu<T>(backend, x, x);
     output_(backend, x, mean, arena);
-    for_each_pixel(backend, "normalise", mean, normalised, AudioNormalise<T, float>{mean, normalised, statistics_});
+    for_each_pixel(backend, "normalise", mean, normalised, Normalise<T, float>{mean, normalised, statistics_});
     backend.copy(as_rows(ltxmem::TensorView<const float, 4>(normalised)), as_rows(latent.reshape(latent_extents)));
   }
 
@@ -84,7 +85,7 @@ class AudioEncoder {
   }
 
   AudioVaeConfig config_;
-  AudioStatistics statistics_;
+  LatentStatistics statistics_;
   Convolution<T, Backend> input_;
   LayerStack<T, AudioResidual<T, Backend>, AudioDownsample<T, Backend>> layers_;
   Convolution<T, Backend> output_;

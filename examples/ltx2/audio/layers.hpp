@@ -142,48 +142,4 @@ class AudioUpsample {
   Convolution<T, Backend> convolution_;
 };
 
-/// Statistics of audio latents: one mean and deviation per pair of channel and frequency bin, channel-major.
-struct AudioStatistics {
-  ltxmem::WeightVector mean;
-  ltxmem::WeightVector deviation;
-
-  static AudioStatistics of(const Checkpoint& checkpoint, std::int64_t channels, std::int64_t bins) {
-    const WeightScope weights = checkpoint.prefixed("audio_vae.per_channel_statistics.");
-    return {weights.vector("mean-of-means", channels * bins), weights.vector("std-of-means", channels * bins)};
-  }
-};
-
-/// y = x * deviation + mean.
-template <class From, class To>
-struct AudioUnnormalise {
-  ltxmem::TensorView<const From, 4> x;
-  ltxmem::TensorView<To, 4> y;
-  AudioStatistics statistics;
-
-  void operator()(std::int64_t index) const {
-    const PixelPosition at(index, y);
-    for (std::int64_t c = 0; c < y.extent(3); ++c) {
-      const std::int64_t i = c * y.extent(2) + at.x;
-      y(0, at.y, at.x, c) = To(static_cast<float>(x(0, at.y, at.x, c)) * statistics.deviation[i] + statistics.mean[i]);
-    }
-  }
-};
-
-/// y = (x - mean) / deviation.
-template <class From, class To>
-struct AudioNormalise {
-  ltxmem::TensorView<const From, 4> x;
-  ltxmem::TensorView<To, 4> y;
-  AudioStatistics statistics;
-
-  void operator()(std::int64_t index) const {
-    const PixelPosition at(index, y);
-    for (std::int64_t c = 0; c < y.extent(3); ++c) {
-      const std::int64_t i = c * y.extent(2) + at.x;
-      y(0, at.y, at.x, c) =
-          To((static_cast<float>(x(0, at.y, at.x, c)) - statistics.mean[i]) / statistics.deviation[i]);
-    }
-  }
-};
-
 }  // namespace ltx2

@@ -12,7 +12,7 @@
 #include "ltxmem/memory/arena.hpp"
 #include "ltxmem/ops/group_norm.hpp"
 #include "model/convolution.hpp"
-#include "video_vae/latent_statistics.hpp"
+#include "model/latent_statistics.hpp"
 #include "video_vae/pixel_moves.hpp"
 
 namespace ltx2 {

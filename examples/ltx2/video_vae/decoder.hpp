@@ -9,8 +9,8 @@
 #include "checkpoint/checkpoint.hpp"
 #include "config/video_vae_config.hpp"
 #include "ltxmem/memory/arena.hpp"
+#include "model/latent_statistics.hpp"
 #include "model/layer_stack.hpp"
-#include "video_vae/latent_statistics.hpp"
 #include "video_vae/layers.hpp"
 #include "video_vae/pixel_moves.hpp"
 

@@ -4,7 +4,6 @@
 
 #include <cmath>
 #include <cstdint>
-#include <cstring>
 #include <limits>
 #include <vector>
 
@@ -33,10 +32,6 @@ struct AttentionOutput {
   std::vector<float> lse;
 };
 
-template <class T>
-bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
-}
 template <class T>
 bool same_bits(const AttentionOutput<T>& a, const AttentionOutput<T>& b) {
   return same_bits(a.out, b.out) && same_bits(a.lse, b.lse);

@@ -136,11 +136,6 @@ std::vector<Out> run_problem(const LinearProblem<T, W, Out>& problem, const Part
   return y;
 }
 
-template <class T>
-bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
-}
-
 /// Twice the rounding of the output and of fp32 sums over this many products of numbers up to 1.
 template <class Out>
 double linear_tolerance(std::int64_t inputs) {

@@ -11,19 +11,27 @@
 
 namespace ltx2 {
 
-/// Per-channel statistics of latents, as the checkpoint stores them.
+/// Statistics of latents as the checkpoint stores them: one mean and deviation per channel, or per pair of channel and
+/// frequency bin, channel-major. The bins of sound latents [1, time, bins, C] are their innermost positions.
 struct LatentStatistics {
   ltxmem::WeightVector mean;
   ltxmem::WeightVector deviation;
+  std::int64_t bins = 1;
 
   /// Those of the video latents of a model.
   static LatentStatistics of_video(const Checkpoint& checkpoint, std::int64_t channels) {
     const WeightScope weights = checkpoint.prefixed("vae.per_channel_statistics.");
     return {weights.vector("mean-of-means", channels), weights.vector("std-of-means", channels)};
   }
+  static LatentStatistics of_audio(const Checkpoint& checkpoint, std::int64_t channels, std::int64_t bins) {
+    const WeightScope weights = checkpoint.prefixed("audio_vae.per_channel_statistics.");
+    return {weights.vector("mean-of-means", channels * bins), weights.vector("std-of-means", channels * bins), bins};
+  }
+
+  std::int64_t index(std::int64_t channel, std::int64_t x) const noexcept { return channel * bins + x % bins; }
 };
 
-/// y = x * deviation + mean per channel: from what the sampler works on to what the decoder reads.
+/// y = x * deviation + mean: from what the sampler works on to what the decoder reads.
 template <class From, class To>
 struct Unnormalise {
   ltxmem::TensorView<const From, 4> x;
@@ -33,13 +41,14 @@ struct Unnormalise {
   void operator()(std::int64_t index) const {
     const PixelPosition at(index, y);
     for (std::int64_t c = 0; c < y.extent(3); ++c) {
+      const std::int64_t i = statistics.index(c, at.x);
       y(at.t, at.y, at.x, c) =
-          To(static_cast<float>(x(at.t, at.y, at.x, c)) * statistics.deviation[c] + statistics.mean[c]);
+          To(static_cast<float>(x(at.t, at.y, at.x, c)) * statistics.deviation[i] + statistics.mean[i]);
     }
   }
 };
 
-/// y = (x - mean) / deviation per channel.
+/// y = (x - mean) / deviation.
 template <class From, class To>
 struct Normalise {
   ltxmem::TensorView<const From, 4> x;
@@ -49,8 +58,9 @@ struct Normalise {
   void operator()(std::int64_t index) const {
     const PixelPosition at(index, y);
     for (std::int64_t c = 0; c < y.extent(3); ++c) {
+      const std::int64_t i = statistics.index(c, at.x);
       y(at.t, at.y, at.x, c) =
-          To((static_cast<float>(x(at.t, at.y, at.x, c)) - statistics.mean[c]) / statistics.deviation[c]);
+          To((static_cast<float>(x(at.t, at.y, at.x, c)) - statistics.mean[i]) / statistics.deviation[i]);
     }
   }
 };
