@@ -228,6 +228,18 @@ TEMPLATE_TEST_CASE("cutting the keys at whole quanta changes no bit of the state
   CHECK(whole.sum == cut.sum);
 }
 
+TEST_CASE("a reset state has seen nothing", "[state][quick]") {
+  const auto p = problem<float>(5, 1, 40, 3, 3);
+  const Device<float> d{p};
+  const simt::Report report = simt::run_reset(d.state(), 5, 3, 40, {});
+  REQUIRE(report.text() == "");
+  CHECK(report.counters.global_loaded_bytes == 0);
+  CHECK(report.counters.global_stored_bytes == 15 * 4 * (40 + 2));
+  CHECK(d.maximum.values() == std::vector<float>(15, -std::numeric_limits<float>::infinity()));
+  CHECK(d.sum.values() == std::vector<float>(15, 0.0F));
+  CHECK(d.accumulator.values() == std::vector<float>(600, 0.0F));
+}
+
 TEST_CASE("merged states are the state of all keys", "[state][quick]") {
   const auto p = problem<float>(13, 96, 40, 3, 3);
   for (const simt::Options& options : schedules) {
