@@ -4,8 +4,13 @@
 
 #include <sys/stat.h>
 
+#include <array>
+#include <cstddef>
+#include <cstring>
+#include <filesystem>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "support/catch.hpp"
 #include "support/temporary_folder.hpp"
@@ -42,6 +47,33 @@ TEST_CASE("A folder and a pipe are not mapped", "[io]") {
   CHECK_THAT(error_message<IoError>([&] { MappedFile(folder / "pipe"); }), Contains("not a regular file"));
 }
 
+TEST_CASE("Parts of a file are read past the mapping", "[io]") {
+  const TemporaryFolder folder;
+  write_file(folder / "a", "hello world");
+  MappedFile other(folder / "a");
+  const MappedFile file(std::move(other));
+  std::array<std::byte, 5> part{};
+  file.read(6, part);
+  CHECK(std::memcmp(part.data(), "world", 5) == 0);
+  file.will_need(0, 11);
+  file.drop(0, 11);
+  file.read(0, part);
+  CHECK(std::memcmp(part.data(), "hello", 5) == 0);
+  CHECK_THROWS_AS(file.read(7, part), IoError);
+  CHECK_THROWS_AS(file.read(12, {}), IoError);
+  CHECK_NOTHROW(file.read(11, {}));
+}
+
+TEST_CASE("A file cut short while it is mapped is an error to read, not the end of the program", "[io]") {
+  const TemporaryFolder folder;
+  write_file(folder / "a", std::string(10000, 'x'));
+  const MappedFile file(folder / "a");
+  std::filesystem::resize_file(folder / "a", 100);
+  std::vector<std::byte> part(200);
+  CHECK_THAT(error_message<IoError>([&] { file.read(50, part); }),
+             Contains("has become shorter: 100 bytes, expected 10000"));
+}
+
 TEST_CASE("A mapping moves and stays valid", "[io]") {
   const TemporaryFolder folder;
   write_file(folder / "a", "first");
@@ -52,5 +84,8 @@ TEST_CASE("A mapping moves and stays valid", "[io]") {
   CHECK(moved.bytes().data() == data);
   moved = MappedFile(folder / "b");
   CHECK(moved.bytes().size() == 6);
+  std::array<std::byte, 6> second{};
+  moved.read(0, second);
+  CHECK(std::memcmp(second.data(), "second", 6) == 0);
   CHECK(moved.path() == folder / "b");
 }

@@ -392,6 +392,22 @@ TEST_CASE("a dry run gives the same bytes when it collapses the loop over equal 
   }
 }
 
+TEST_CASE("a dry run reads from the disk what the page cache does not keep") {
+  Blocks blocks(6);
+  const auto disk_bytes = [&](const WeightStreamOptions& options) {
+    Dry backend(Cpu().target());
+    Workspace workspace = Workspace::make_virtual();
+    WeightStream<Dry> stream(backend, blocks, options, workspace.device, workspace.pinned);
+    for (std::int64_t block = 0; block < blocks.size(); ++block) stream.acquire(block);
+    return backend.record().totals().disk_bytes;
+  };
+  CHECK(disk_bytes({.repeats = false}) == bytes_from(blocks, 0));
+  CHECK(disk_bytes({.warm = true}) == bytes_from(blocks, 0));
+  CHECK(disk_bytes({.resident = 1, .warm = true}) == bytes_from(blocks, 1));
+  CHECK(disk_bytes({.resident = 1, .cached = 2, .warm = true}) == bytes_from(blocks, 3));
+  CHECK(disk_bytes({.resident = 1, .cached = 5, .warm = true}) == 0);
+}
+
 static_assert(HasByteTransfer<Cpu> && HasByteTransfer<Dry>);
 
 }  // namespace

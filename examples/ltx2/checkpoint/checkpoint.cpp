@@ -3,6 +3,7 @@
 #include "checkpoint/checkpoint.hpp"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "checkpoint/completeness.hpp"
@@ -86,6 +87,24 @@ LinearWeights Checkpoint::convolution(std::string_view module, std::int64_t outp
   layer.weight = tensor(name + ".weight", shape);
   if (has(name + ".bias")) layer.bias = vector(name + ".bias", outputs);
   return layer;
+}
+
+std::vector<Checkpoint::SourcedTensor> Checkpoint::tensors_below(std::string_view prefix) const {
+  std::vector<SourcedTensor> found;
+  for (const StoredTensor& tensor : tensors_.tensors()) {
+    if (tensor.name.starts_with(prefix)) found.push_back({&tensors_, &tensor});
+  }
+  if (!prefix.starts_with(transformer_prefix)) return found;
+  // The names of a LoRA start with a shorter prefix: "diffusion_model.".
+  const std::string_view lora_prefix = prefix.substr(prefix.find('.') + 1);
+  std::set<const LoraFile*> seen;  // one file may be active twice, with two strengths
+  for (const ActiveLora& lora : loras_) {
+    if (!seen.insert(lora.file.get()).second) continue;
+    for (const StoredTensor& tensor : lora.file->tensors().tensors()) {
+      if (tensor.name.starts_with(lora_prefix)) found.push_back({&lora.file->tensors(), &tensor});
+    }
+  }
+  return found;
 }
 
 WeightScope Checkpoint::prefixed(std::string prefix) const {

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -12,6 +13,7 @@
 #include "checkpoint/linear_weights.hpp"
 #include "checkpoint/lora_file.hpp"
 #include "checkpoint/tensor_source.hpp"
+#include "checkpoint/weight_places.hpp"
 #include "config/model_config.hpp"
 #include "ltxmem/core/dtype.hpp"
 #include "ltxmem/core/resource.hpp"
@@ -77,6 +79,15 @@ class Checkpoint {
   /// missing here or has another shape.
   void add_lora(std::shared_ptr<const LoraFile> lora, float strength);
 
+  /// A tensor and the file it is in.
+  struct SourcedTensor {
+    const TensorSource* source;
+    const StoredTensor* tensor;
+  };
+
+  /// All tensors whose names start with a prefix, in the order of the files, then the LoRAs of the modules there.
+  std::vector<SourcedTensor> tensors_below(std::string_view prefix) const;
+
   /// Forgets all LoRAs; LinearWeights taken before keep theirs.
   void clear_loras() noexcept { loras_.clear(); }
 
@@ -94,7 +105,8 @@ class Checkpoint {
   std::vector<ActiveLora> loras_;
 };
 
-/// The part of a checkpoint whose names start with a prefix. Borrows the checkpoint; cheap to copy.
+/// The part of a checkpoint whose names start with a prefix, where it lies in the file or in a copy. Borrows the
+/// checkpoint, and the places in the copy; cheap to copy.
 class WeightScope {
  public:
   WeightScope(const Checkpoint& checkpoint, std::string prefix)
@@ -105,30 +117,66 @@ class WeightScope {
 
   bool has(std::string_view name) const { return checkpoint_->has(full(name)); }
   ltxmem::WeightMatrix matrix(std::string_view name, std::int64_t rows, std::int64_t columns) const {
-    return checkpoint_->matrix(full(name), rows, columns);
+    return moved(checkpoint_->matrix(full(name), rows, columns));
   }
   ltxmem::WeightVector vector(std::string_view name, std::int64_t size) const {
-    return checkpoint_->vector(full(name), size);
+    return moved(checkpoint_->vector(full(name), size));
   }
   ltxmem::WeightMatrix tensor(std::string_view name, const std::vector<std::int64_t>& shape) const {
-    return checkpoint_->tensor(full(name), shape);
+    return moved(checkpoint_->tensor(full(name), shape));
   }
   LinearWeights linear(std::string_view module, std::int64_t outputs, std::int64_t inputs) const {
-    return checkpoint_->linear(full(module), outputs, inputs);
+    return moved(checkpoint_->linear(full(module), outputs, inputs));
   }
   LinearWeights convolution(std::string_view module, std::int64_t outputs, std::int64_t inputs,
                             const std::vector<std::int64_t>& kernel) const {
-    return checkpoint_->convolution(full(module), outputs, inputs, kernel);
+    return moved(checkpoint_->convolution(full(module), outputs, inputs, kernel));
   }
 
   /// A scope inside this one; the name without the dot at its end.
-  WeightScope scope(std::string_view name) const { return {*checkpoint_, full(name) + "."}; }
+  WeightScope scope(std::string_view name) const {
+    WeightScope inner = *this;
+    inner.prefix_ = full(name) + ".";
+    return inner;
+  }
+
+  /// The same tensors in a copy at this address.
+  WeightScope moved(const WeightPlaces& places, const std::byte* address) const {
+    WeightScope copy = *this;
+    copy.places_ = &places;
+    copy.address_ = address;
+    return copy;
+  }
 
  private:
   std::string full(std::string_view name) const { return prefix_ + std::string(name); }
 
+  const std::byte* moved(const std::byte* data) const {
+    return places_ == nullptr || data == nullptr ? data : address_ + places_->offset_of(data);
+  }
+  ltxmem::WeightMatrix moved(ltxmem::WeightMatrix matrix) const {
+    matrix.data = moved(matrix.data);
+    matrix.scale = reinterpret_cast<const float*>(moved(reinterpret_cast<const std::byte*>(matrix.scale)));
+    return matrix;
+  }
+  ltxmem::WeightVector moved(ltxmem::WeightVector vector) const {
+    vector.data = moved(vector.data);
+    return vector;
+  }
+  LinearWeights moved(LinearWeights layer) const {
+    layer.weight = moved(layer.weight);
+    layer.bias = moved(layer.bias);
+    for (LoraTerm& lora : layer.loras) {
+      lora.a = moved(lora.a);
+      lora.b = moved(lora.b);
+    }
+    return layer;
+  }
+
   const Checkpoint* checkpoint_;
   std::string prefix_;
+  const WeightPlaces* places_ = nullptr;  // null: in the file
+  const std::byte* address_ = nullptr;
 };
 
 }  // namespace ltx2

@@ -47,7 +47,7 @@ using PlanBackend = ltxmem::DryRunBackend<HostBackend::Target>;
 class Runtime {
  public:
   explicit Runtime(const Settings& settings, std::stop_token stop = {})
-      : backend_({.threads = settings.threads, .stop = std::move(stop)}) {
+      : stop_(std::move(stop)), backend_({.threads = settings.threads, .stop = stop_}) {
     report_.settings = settings;
   }
   Runtime(const Runtime&) = delete;
@@ -55,6 +55,7 @@ class Runtime {
 
   const Settings& settings() const noexcept { return report_.settings; }
   HostBackend& backend() noexcept { return backend_; }
+  const std::stop_token& stop() const noexcept { return stop_; }
   Report& report() noexcept { return report_; }
 
   /// Who is told how a run goes, in the calling thread; for progress.
@@ -117,6 +118,7 @@ class Runtime {
   std::array<ltxmem::CountingResource, ltxmem::memory_spaces.size()> counted_{ltxmem::CountingResource(host_resource_),
                                                                               ltxmem::CountingResource(host_resource_),
                                                                               ltxmem::CountingResource(host_resource_)};
+  std::stop_token stop_;
   HostBackend backend_;
   Report report_;
   std::optional<Watcher> watcher_;

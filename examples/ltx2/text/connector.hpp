@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "checkpoint/checkpoint.hpp"
+#include "checkpoint/travelling_weights.hpp"
 #include "config/transformer_config.hpp"
 #include "ltxmem/backend/concepts.hpp"
 #include "ltxmem/backend/tiles.hpp"
@@ -42,37 +43,30 @@ struct FillRegisters {
 
 }  // namespace detail
 
+/// The blocks' prefixes, for the ModelBlocks that a connector is run with.
+inline std::vector<std::string> connector_block_prefixes(const ConnectorConfig& config, const WeightScope& weights) {
+  return numbered_prefixes(weights.prefix() + "transformer_1d_blocks.", config.layers);
+}
+
 /// Small transformer between the text features and one stream of the diffusion transformer. Learned registers fill the
 /// sequence up behind the prompt, so its result has no padding.
 ///
 /// Computes  h = [features; registers], each at its own position; per block h += Attn(rms(h)), h += FF(rms(h)); rms(h)
 /// Shapes    features [N, width] fp32, context [S, width] fp32, N <= S, S a multiple of the number of registers
-/// Memory    S * width * 4 elements, the rotary tables, and one tile's attention or feed-forward scratch
+/// Memory    S * width * 4 elements, the rotary tables, and one tile's attention or feed-forward scratch; the blocks'
+///           weights are where the stream has them
 /// Throws    ShapeError
 /// Source    docs/ltx2/text.md 4
 template <ltxmem::Element T, ltxmem::Backend<T> Backend>
 class Connector {
  public:
   Connector(const ConnectorConfig& config, const WeightScope& weights)
-      : config_(config), registers_(weights.matrix("learnable_registers", config.registers, config.width())) {
-    AttentionOptions options;
-    options.heads = config.heads;
-    options.head_dim = config.head_dim;
-    options.query_inputs = config.width();
-    options.key_inputs = config.width();
-    options.gated = config.gated_attention;
-    options.eps = static_cast<float>(config.norm_eps);
-    for (std::int64_t block = 0; block < config.layers; ++block) {
-      const WeightScope scope = weights.scope("transformer_1d_blocks." + std::to_string(block));
-      blocks_.push_back({Attention<T, Backend>(scope.scope("attn1"), options),
-                         FeedForward<T, Backend>(scope.scope("ff"), config.width())});
-    }
-  }
+      : config_(config), registers_(weights.matrix("learnable_registers", config.registers, config.width())) {}
 
   std::int64_t width() const noexcept { return config_.width(); }
 
   void operator()(Backend& backend, ltxmem::TensorView<const float, 2> features, const TextTiles& tiles,
-                  ltxmem::TensorView<float, 2> context, ltxmem::Arena& arena) const {
+                  BlockStream<Backend>& blocks, ltxmem::TensorView<float, 2> context, ltxmem::Arena& arena) const {
     const std::int64_t length = context.extent(0);
     ltxmem::expects(features.extent(1) == width() && context.extent(1) == width(), "connector: features of ",
                     features.extent(1), " channels, context of ", context.extent(1), ", expected ", width());
@@ -95,20 +89,29 @@ class Connector {
         rotary_table(backend, grid, positions, upload_rows(backend, positions, arena), arena);
 
     fill(backend, features, hidden);
-    ltxmem::repeat(backend, static_cast<std::int64_t>(blocks_.size()), [&](std::int64_t index) {
+    for (std::int64_t index = 0; index < config_.layers; ++index) {
       const ltxmem::Step step(backend, "connector block", index);
-      const Block& block = blocks_[static_cast<std::size_t>(index)];
+      const Block block(blocks.acquire(index), config_);
       norm(backend, hidden, normed);
       attend(backend, block.attention, normed, rotary, tiles, hidden, arena);
       norm(backend, hidden, normed);
       block.feed_forward(backend, normed, tiles.ffn_chunk, residual(hidden), hidden, arena);
-    });
+    }
     norm(backend, hidden, normed);
     backend.copy(ltxmem::TensorView<const T, 2>(normed), context);
   }
 
  private:
   struct Block {
+    Block(const WeightScope& weights, const ConnectorConfig& config)
+        : attention(weights.scope("attn1"), attention_options(config)),
+          feed_forward(weights.scope("ff"), config.width()) {}
+
+    static AttentionOptions attention_options(const ConnectorConfig& config) {
+      return {config.heads,   config.head_dim,        config.width(),
+              config.width(), config.gated_attention, static_cast<float>(config.norm_eps)};
+    }
+
     Attention<T, Backend> attention;
     FeedForward<T, Backend> feed_forward;
   };
@@ -159,7 +162,6 @@ class Connector {
 
   ConnectorConfig config_;
   ltxmem::WeightMatrix registers_;
-  std::vector<Block> blocks_;
 };
 
 }  // namespace ltx2

@@ -5,6 +5,7 @@
 #include <string>
 #include <type_traits>
 
+#include "checkpoint/travelling_weights.hpp"
 #include "ltxmem/backend/tiles.hpp"
 #include "text/connector.hpp"
 #include "text/feature_extractor.hpp"
@@ -34,46 +35,94 @@ void expect_text_parts(const Checkpoint& model) {
                                    model.tensors().name(), ": no text projection and connectors");
 }
 
-/// Both connectors, one after the other.
-template <ltxmem::Element T, class Backend>
-void connect(Backend& backend, const Checkpoint& model, const FeatureAccumulator<T, Backend>& features,
-             const TextTiles& tiles, const TextContexts& contexts, Arena& arena) {
-  {
-    const Step step(backend, "video connector");
-    const Connector<T, Backend> video(*model.config().video_connector,
-                                      model.prefixed("model.diffusion_model.video_embeddings_connector."));
-    video(backend, features.video(), tiles, contexts.video, arena);
-  }
-  const Step step(backend, "audio connector");
-  const Connector<T, Backend> audio(*model.config().audio_connector,
-                                    model.prefixed("model.diffusion_model.audio_embeddings_connector."));
-  audio(backend, features.audio(), tiles, contexts.audio, arena);
+/// Every block of text models is used once per prompt: what does not stay in the file streams, and none is resident.
+WeightPlacement placement_of(const Settings& settings) {
+  WeightPlacement placement = settings.weights;
+  placement.stream = !placement.in_place();
+  placement.resident_blocks = 0;
+  return placement;
 }
 
+WeightScope connector_weights(const Checkpoint& model, const char* modality) {
+  return model.prefixed("model.diffusion_model." + std::string(modality) + "_embeddings_connector.");
+}
+
+/// The blocks of the connectors.
+struct ConnectorBlocks {
+  ConnectorBlocks(const Checkpoint& model, const WeightPlacement& placement)
+      : video(model, connector_block_prefixes(*model.config().video_connector, connector_weights(model, "video")),
+              placement),
+        audio(model, connector_block_prefixes(*model.config().audio_connector, connector_weights(model, "audio")),
+              placement) {}
+
+  ModelBlocks video;
+  ModelBlocks audio;
+};
+
+ModelBlocks gemma_layers(const Checkpoint& gemma, const WeightPlacement& placement) {
+  return {gemma, gemma_layer_prefixes(gemma_config(gemma), gemma.gemma()), placement};
+}
+
+ltxmem::WeightStreamOptions once(const ModelBlocks& blocks, const Runtime& runtime) {
+  ltxmem::WeightStreamOptions options = blocks.options();
+  options.repeats = false;
+  options.cached = 0;  // a plan finds nothing in the page cache
+  options.stop = runtime.stop();
+  return options;
+}
+
+/// fn(stream) with the blocks as a stream whose memory lives that long.
+template <class Backend, class Fn>
+void with_stream(Backend& backend, const Runtime& runtime, const ModelBlocks& blocks, Workspace& workspace, Fn&& fn) {
+  const auto device_scope = workspace.device.scope();
+  const auto pinned_scope = workspace.pinned.scope();
+  BlockStream<Backend> stream(backend, blocks, once(blocks, runtime), workspace);
+  fn(stream);
+}
+
+/// Both connectors, one after the other.
 template <ltxmem::Element T, class Backend>
-void encode(Backend& backend, Arena& arena, const Checkpoint& gemma, const Checkpoint& model,
-            const std::vector<std::int32_t>& ids, const TextTiles& tiles, const TextContexts& contexts) {
-  const GemmaConfig& config = gemma_config(gemma);
-  const FeatureWeights weights = feature_weights(model, config.hidden_size, config.layers + 1);
-  FeatureAccumulator<T, Backend> features(weights, static_cast<std::int64_t>(ids.size()), arena);
+void connect(Backend& backend, const Runtime& runtime, const Checkpoint& model, const ConnectorBlocks& blocks,
+             const FeatureAccumulator<T, Backend>& features, const TextContexts& contexts, Workspace& workspace) {
+  const TextTiles tiles = tiles_of(runtime.settings());
   {
-    const Step step(backend, "gemma");
-    const Gemma<T, Backend> encoder(config, gemma.gemma());
-    encoder(
-        backend, ids, tiles,
-        [&](std::int64_t state, TensorView<const T, 2> hidden) { features.add(backend, state, hidden, arena); }, arena);
+    const Step step(backend, "video connector");
+    const Connector<T, Backend> video(*model.config().video_connector, connector_weights(model, "video"));
+    with_stream(backend, runtime, blocks.video, workspace, [&](BlockStream<Backend>& stream) {
+      video(backend, features.video(), tiles, stream, contexts.video, workspace.device);
+    });
   }
-  connect(backend, model, features, tiles, contexts, arena);
+  const Step step(backend, "audio connector");
+  const Connector<T, Backend> audio(*model.config().audio_connector, connector_weights(model, "audio"));
+  with_stream(backend, runtime, blocks.audio, workspace, [&](BlockStream<Backend>& stream) {
+    audio(backend, features.audio(), tiles, stream, contexts.audio, workspace.device);
+  });
 }
 
 /// fn(body) with the body that encodes these ids, for Runtime::plan and Runtime::run.
 template <class Fn>
 decltype(auto) with_encode_body(Runtime& runtime, const Checkpoint& gemma, const Checkpoint& model,
                                 const std::vector<std::int32_t>& ids, const TextContexts& contexts, Fn&& fn) {
-  const TextTiles tiles = tiles_of(runtime.settings());
+  const GemmaConfig& config = gemma_config(gemma);
+  const FeatureWeights weights = feature_weights(model, config.hidden_size, config.layers + 1);
+  const WeightPlacement placement = placement_of(runtime.settings());
+  const ModelBlocks layers = gemma_layers(gemma, placement);
+  const ConnectorBlocks connectors(model, placement);
   return runtime.with_element([&]<class T>() {
     return fn([&](auto& backend, Workspace& workspace) {
-      encode<T>(backend, workspace.device, gemma, model, ids, tiles, contexts);
+      using Backend = std::remove_reference_t<decltype(backend)>;
+      FeatureAccumulator<T, Backend> features(weights, static_cast<std::int64_t>(ids.size()), workspace.device);
+      {
+        const Step step(backend, "gemma");
+        const Gemma<T, Backend> encoder(config, gemma.gemma());
+        const auto add = [&](std::int64_t state, TensorView<const T, 2> hidden) {
+          features.add(backend, state, hidden, workspace.device);
+        };
+        with_stream(backend, runtime, layers, workspace, [&](BlockStream<Backend>& stream) {
+          encoder(backend, ids, tiles_of(runtime.settings()), stream, add, workspace.device);
+        });
+      }
+      connect(backend, runtime, model, connectors, features, contexts, workspace);
     });
   });
 }
@@ -103,13 +152,15 @@ void run_gemma(Runtime& runtime, const Checkpoint& gemma, const std::vector<std:
   const ltxmem::Extents<3> expected{config.layers + 1, static_cast<std::int64_t>(ids.size()), config.hidden_size};
   ltxmem::expects(hidden.extents() == expected, "gemma: room for ", hidden.extent(0), " x ", hidden.extent(1), " x ",
                   hidden.extent(2), ", expected ", expected[0], " x ", expected[1], " x ", expected[2]);
+  const ModelBlocks layers = gemma_layers(gemma, placement_of(runtime.settings()));
   runtime.with_element([&]<class T>() {
     runtime.run("gemma", [&](auto& backend, Workspace& workspace) {
-      const Gemma<T, std::remove_reference_t<decltype(backend)>> encoder(config, gemma.gemma());
-      encoder(
-          backend, ids, tiles_of(runtime.settings()),
-          [&](std::int64_t state, TensorView<const T, 2> rows) { backend.copy(rows, hidden[state]); },
-          workspace.device);
+      using Backend = std::remove_reference_t<decltype(backend)>;
+      const Gemma<T, Backend> encoder(config, gemma.gemma());
+      const auto keep = [&](std::int64_t state, TensorView<const T, 2> rows) { backend.copy(rows, hidden[state]); };
+      with_stream(backend, runtime, layers, workspace, [&](BlockStream<Backend>& stream) {
+        encoder(backend, ids, tiles_of(runtime.settings()), stream, keep, workspace.device);
+      });
     });
   });
 }
@@ -119,6 +170,7 @@ void connect_text(Runtime& runtime, const Checkpoint& model, TensorView<const fl
   expect_text_parts(model);
   const std::int64_t states = hidden.extent(0);
   const FeatureWeights weights = feature_weights(model, hidden.extent(2), states);
+  const ConnectorBlocks connectors(model, placement_of(runtime.settings()));
   runtime.with_element([&]<class T>() {
     runtime.run("text connect", [&](auto& backend, Workspace& workspace) {
       using Backend = std::remove_reference_t<decltype(backend)>;
@@ -134,7 +186,7 @@ void connect_text(Runtime& runtime, const Checkpoint& model, TensorView<const fl
       }
       backend.copy(features.video(), video_features);
       backend.copy(features.audio(), audio_features);
-      connect(backend, model, features, tiles_of(runtime.settings()), contexts, arena);
+      connect(backend, runtime, model, connectors, features, contexts, workspace);
     });
   });
 }

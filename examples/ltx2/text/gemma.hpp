@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "checkpoint/checkpoint.hpp"
+#include "checkpoint/travelling_weights.hpp"
 #include "config/gemma_config.hpp"
 #include "ltxmem/attention/tiled_attention.hpp"
 #include "ltxmem/backend/concepts.hpp"
@@ -202,11 +203,18 @@ class GemmaLayer {
   ltxmem::WeightVector after_mlp_;
 };
 
+/// The layers' prefixes, for the ModelBlocks that the model is run with.
+inline std::vector<std::string> gemma_layer_prefixes(const GemmaConfig& config, const WeightScope& weights) {
+  return numbered_prefixes(weights.prefix() + "layers.", config.layers);
+}
+
 /// The Gemma 3 text model up to its last hidden state, on the tokens of a prompt alone: padding would not change them.
 ///
 /// Computes  hidden state 0 = scaled embeddings, l = output of layer l - 1, the last one after the final norm
 /// Shapes    ids [N], every hidden state [N, D]; they are handed out one by one and never exist together
-/// Memory    N * D elements, two rotary tables of N * head_dim floats each, and one layer's scratch
+/// Memory    N * D elements, two rotary tables of N * head_dim floats each, and one layer's scratch; the layers'
+/// weights
+///           are where the stream has them
 /// Throws    ShapeError for ids outside the vocabulary
 /// Source    docs/ltx2/text.md 2
 template <ltxmem::Element T, ltxmem::Backend<T> Backend>
@@ -215,17 +223,12 @@ class Gemma {
   Gemma(const GemmaConfig& config, const WeightScope& weights)
       : config_(config),
         embedding_(weights.matrix("embed_tokens.weight", config.vocabulary, config.hidden_size)),
-        norm_(weights.vector("norm.weight", config.hidden_size)) {
-    for (std::int64_t layer = 0; layer < config.layers; ++layer) {
-      layers_.emplace_back(config, weights.scope("layers." + std::to_string(layer)),
-                           config.full_attention[static_cast<std::size_t>(layer)]);
-    }
-  }
+        norm_(weights.vector("norm.weight", config.hidden_size)) {}
 
   /// Calls consume(index, hidden state) for index 0 to layers; the state is valid during the call.
   template <class Consume>
-  void operator()(Backend& backend, const std::vector<std::int32_t>& ids, const TextTiles& tiles, Consume&& consume,
-                  ltxmem::Arena& arena) const {
+  void operator()(Backend& backend, const std::vector<std::int32_t>& ids, const TextTiles& tiles,
+                  BlockStream<Backend>& layers, Consume&& consume, ltxmem::Arena& arena) const {
     const auto tokens = static_cast<std::int64_t>(ids.size());
     for (const std::int32_t id : ids) {
       ltxmem::expects(id >= 0 && id < config_.vocabulary, "gemma: token id ", id, " of ", config_.vocabulary);
@@ -241,7 +244,8 @@ class Gemma {
     consume(std::int64_t{0}, ltxmem::TensorView<const T, 2>(hidden));
     for (std::int64_t layer = 0; layer < config_.layers; ++layer) {
       const ltxmem::Step step(backend, "gemma layer", layer);
-      const GemmaLayer<T, Backend>& decoder = layers_[static_cast<std::size_t>(layer)];
+      const GemmaLayer<T, Backend> decoder(config_, layers.acquire(layer),
+                                           config_.full_attention[static_cast<std::size_t>(layer)]);
       decoder(backend, decoder.full_attention() ? full : sliding, tiles, hidden, arena);
       if (layer + 1 == config_.layers) {
         ltxmem::NormArguments<T> arguments;
@@ -301,7 +305,6 @@ class Gemma {
   GemmaConfig config_;
   ltxmem::WeightMatrix embedding_;
   ltxmem::WeightVector norm_;
-  std::vector<GemmaLayer<T, Backend>> layers_;
 };
 
 }  // namespace ltx2

@@ -106,6 +106,8 @@ class SafetensorsFile {
     return *info;
   }
 
+  const MappedFile& file() const noexcept { return file_; }
+
   const std::byte* data(const TensorInfo& info) const noexcept {
     return file_.bytes().data() + data_begin_ + info.offset;
   }

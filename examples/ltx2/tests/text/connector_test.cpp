@@ -39,10 +39,13 @@ struct TinyConnector {
     const std::vector<float> input = features(tokens);
     std::vector<float> context(static_cast<std::size_t>(length * config.width()));
     Backend backend({.threads = threads, .stop = {}});
-    ltxmem::Arena arena(ltxmem::ResourceRef(const_cast<ltxmem::HostResource&>(host)), std::size_t{1} << 26);
+    const ltxmem::ResourceRef resource(const_cast<ltxmem::HostResource&>(host));
+    ltxmem::Workspace workspace{{resource, std::size_t{1} << 26}, {resource, 0}, {resource, 0}};
     const ltx2::Connector<T, Backend> connector(config, weights);
-    connector(backend, TensorView<const float, 2>(input.data(), {tokens, config.width()}), tiles,
-              {context.data(), {length, config.width()}}, arena);
+    const ltx2::ModelBlocks blocks(model, ltx2::connector_block_prefixes(config, weights), {});
+    ltx2::BlockStream<Backend> stream(backend, blocks, {}, workspace);
+    connector(backend, TensorView<const float, 2>(input.data(), {tokens, config.width()}), tiles, stream,
+              {context.data(), {length, config.width()}}, workspace.device);
     return context;
   }
 

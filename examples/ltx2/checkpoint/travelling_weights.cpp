@@ -1,0 +1,91 @@
+// SPDX-FileCopyrightText: The ltxmem authors
+// SPDX-License-Identifier: Apache-2.0
+#include "checkpoint/travelling_weights.hpp"
+
+#include <functional>
+#include <span>
+#include <utility>
+
+#include "ltxmem/core/error.hpp"
+
+namespace ltx2 {
+
+namespace {
+
+/// A tensor of a mapped file is read through the file, since a mapping that has lost its file cannot say so; a copy (of
+/// a misaligned tensor) and a description, which nobody reads, through their address.
+ltxmem::WeightPiece piece_of(const TensorSource& source, const StoredTensor& tensor, bool keeps_cached) {
+  const std::span<const std::byte> bytes(tensor.data, tensor.bytes);
+  if (source.is_described()) return ltxmem::memory_piece(bytes);
+  const ltxmem::MappedFile& file = source.files()[tensor.file].file();
+  const std::span<const std::byte> mapping = file.bytes();
+  const bool is_mapped =
+      !std::less<>()(tensor.data, mapping.data()) && std::less<>()(tensor.data, mapping.data() + mapping.size());
+  if (!is_mapped) return ltxmem::memory_piece(bytes);
+  const auto offset = static_cast<std::size_t>(tensor.data - mapping.data());
+  ltxmem::WeightPiece piece;
+  piece.bytes = tensor.bytes;
+  piece.read = [&file, offset, total = tensor.bytes, keeps_cached](std::size_t begin, std::span<std::byte> part) {
+    if (begin == 0) file.will_need(offset, total);
+    file.read(offset + begin, part);
+    if (!keeps_cached) file.drop(offset + begin, part.size());
+  };
+  return piece;
+}
+
+}  // namespace
+
+std::vector<std::string> numbered_prefixes(const std::string& prefix, std::int64_t count) {
+  std::vector<std::string> prefixes;
+  for (std::int64_t i = 0; i < count; ++i) prefixes.push_back(prefix + std::to_string(i) + ".");
+  return prefixes;
+}
+
+ModelBlocks::ModelBlocks(const Checkpoint& checkpoint, const std::vector<std::string>& prefixes,
+                         const WeightPlacement& placement)
+    : checkpoint_(checkpoint), prefixes_(prefixes), placement_(placement) {
+  if (placement.in_place()) return;
+  std::vector<std::vector<Checkpoint::SourcedTensor>> tensors;
+  std::vector<std::size_t> streamed;
+  const auto resident = static_cast<std::size_t>(placement.stream ? placement.resident_blocks : 0);
+  for (const std::string& prefix : prefixes_) {
+    tensors.push_back(checkpoint.tensors_below(prefix));
+    ltxmem::expects<ltxmem::IoError>(!tensors.back().empty(), checkpoint.tensors().name(), ": no tensors below ",
+                                     prefix);
+    if (!placement.stream || tensors.size() <= resident) continue;
+    std::size_t bytes = 0;
+    for (const auto& [source, tensor] : tensors.back()) bytes += tensor->bytes;
+    streamed.push_back(bytes);
+  }
+  page_cache_ = ltxmem::plan_page_cache(streamed, placement.page_cache_bytes);
+  const std::size_t cached_end = resident + static_cast<std::size_t>(page_cache_.cached_blocks);
+  for (std::size_t block = 0; block < tensors.size(); ++block) {
+    const bool keeps_cached = block >= resident && block < cached_end;
+    std::vector<ltxmem::WeightPiece> pieces;
+    for (const auto& [source, tensor] : tensors[block]) pieces.push_back(piece_of(*source, *tensor, keeps_cached));
+    const ltxmem::WeightBlock& made = blocks_.emplace_back(std::move(pieces));
+    WeightPlaces& places = places_.emplace_back();
+    for (std::size_t i = 0; i < tensors[block].size(); ++i) {
+      const StoredTensor& tensor = *tensors[block][i].tensor;
+      places.add(tensor.data, tensor.bytes, made.offset(i));
+    }
+  }
+}
+
+WeightScope ModelBlocks::in_place(std::int64_t block) const {
+  return checkpoint_.prefixed(prefixes_.at(static_cast<std::size_t>(block)));
+}
+
+WeightScope ModelBlocks::at(std::int64_t block, const std::byte* address) const {
+  return in_place(block).moved(places_.at(static_cast<std::size_t>(block)), address);
+}
+
+ltxmem::WeightStreamOptions ModelBlocks::options() const {
+  ltxmem::WeightStreamOptions options;
+  options.slots = placement_.slots;
+  options.resident = placement_.stream ? placement_.resident_blocks : size();
+  options.cached = page_cache_.cached_blocks;
+  return options;
+}
+
+}  // namespace ltx2
