@@ -23,6 +23,13 @@ void ExecutionOptions::add_to(CLI::App& app) {
       ->check(CLI::Range(0, 4096))
       ->capture_default_str()
       ->group(group);
+  app.add_option(
+         "--scheme", scheme,
+         "Where the transformer keeps its long tensors. plain: everything at once; E1: x, keys and values on the "
+         "device; E3: keys and values in host memory; E4: x as well. Same bits")
+      ->check(CLI::IsMember({"plain", "E1", "E3", "E4"}))
+      ->capture_default_str()
+      ->group(group);
   app.add_option("--ffn-chunk", ffn_chunk,
                  "Tokens per feed-forward chunk, rounded up to a multiple of 256. Less memory, same bits")
       ->check(CLI::Range(std::int64_t{1}, most_tokens))
@@ -54,6 +61,7 @@ Settings ExecutionOptions::settings() const {
   Settings settings;
   settings.dtype = dtype == "f32" ? ltxmem::DType::f32 : ltxmem::DType::bf16;
   settings.threads = threads > 0 ? threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  settings.scheme = *find_scheme(scheme);
   settings.ffn_chunk = ltxmem::round_up(ffn_chunk, ltxmem::row_quantum);
   settings.query_tile = ltxmem::round_up(query_tile, ltxmem::row_quantum);
   settings.key_tile = ltxmem::round_up(key_tile, ltxmem::key_quantum);

@@ -14,6 +14,7 @@ struct ExecutionOptions {
   std::string device = "cpu";
   std::string dtype;
   int threads = 0;  ///< 0: all cores
+  std::string scheme = std::string(scheme_name(Settings{}.scheme));
   std::int64_t ffn_chunk = Settings{}.ffn_chunk;
   std::int64_t query_tile = Settings{}.query_tile;
   std::int64_t key_tile = Settings{}.key_tile;

@@ -19,7 +19,7 @@
 ///
 /// Numerics  the grid is rounded to fp32 once; a coordinate becomes u = 2 (midpoint / max_position) - 1 and an angle
 ///           frequency * u in fp32. The highest frequency is 15708, so another order of operations is visible
-/// Source    docs/ltx2/transformer.md 5
+/// Source    transformer.md 5 of the format description
 
 namespace ltx2 {
 
@@ -110,14 +110,21 @@ ltxmem::TensorView<const T, 2> as_row(const std::vector<T>& values) {
   return {values.data(), {1, static_cast<std::int64_t>(values.size())}};
 }
 
-/// The rows of TokenPositions where the backend can read them, [tokens, axes].
+/// The rows of some tokens where the backend can read them, [count, axes], in the arena.
+template <class Backend>
+ltxmem::TensorView<const std::int32_t, 2> upload_rows(Backend& backend, const TokenPositions& positions,
+                                                      std::int64_t begin, std::int64_t count, ltxmem::Arena& arena) {
+  const ltxmem::TensorView<const std::int32_t, 2> all(positions.rows.data(), {positions.tokens(), positions.axes()});
+  const auto rows = arena.take<std::int32_t, 2>("position rows", {count, positions.axes()});
+  backend.copy(all.rows(begin, count), rows);
+  return rows;
+}
+
+/// The same for all tokens.
 template <class Backend>
 ltxmem::TensorView<const std::int32_t, 2> upload_rows(Backend& backend, const TokenPositions& positions,
                                                       ltxmem::Arena& arena) {
-  const ltxmem::Extents<2> extents{positions.tokens(), positions.axes()};
-  const auto rows = arena.take<std::int32_t>("position rows", extents);
-  backend.copy(ltxmem::TensorView<const std::int32_t, 2>(positions.rows.data(), extents), rows);
-  return rows;
+  return upload_rows(backend, positions, 0, positions.tokens(), arena);
 }
 
 namespace detail {
@@ -139,8 +146,8 @@ struct RotaryAngles {
 
 }  // namespace detail
 
-/// The tables for positions whose rows were uploaded. A grid with fewer axes than the positions uses their first ones:
-/// the cross-modal tables know time alone.
+/// The tables for positions whose rows were uploaded; no rows: for tokens that place_tokens names later. A grid with
+/// fewer axes than the positions uses their first ones: the cross-modal tables know time alone.
 ///
 /// Memory    2 * 4 bytes per distinct coordinate and frequency, taken from the arena, and scratch freed again
 template <ltxmem::HasForEach Backend>
@@ -172,6 +179,12 @@ ltxmem::RotaryTable rotary_table(Backend& backend, const RotaryGrid& grid, const
           .coordinate = rows.columns(0, grid.axes()),
           .identity_slots = grid.identity_slots(),
           .layout = grid.type == RopeType::split ? ltxmem::RotaryLayout::split : ltxmem::RotaryLayout::interleaved};
+}
+
+/// The table for tokens whose rows were uploaded.
+inline ltxmem::RotaryTable place_tokens(ltxmem::RotaryTable table, ltxmem::TensorView<const std::int32_t, 2> rows) {
+  if (!table.empty()) table.coordinate = rows.columns(0, table.coordinate.extent(1));
+  return table;
 }
 
 }  // namespace ltx2

@@ -45,6 +45,7 @@ nlohmann::ordered_json to_json(const Report& report) {
   nlohmann::ordered_json json;
   json["command"] = report.command;
   json["settings"] = {
+      {"scheme", scheme_name(report.settings.scheme)},
       {"query-tile", report.settings.query_tile},
       {"key-tile", report.settings.key_tile},
       {"ffn-chunk", report.settings.ffn_chunk},

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "ltxmem/core/dtype.hpp"
+#include "runtime/scheme.hpp"
 
 namespace ltx2 {
 
@@ -28,6 +29,7 @@ struct WeightPlacement {
 struct Settings {
   ltxmem::DType dtype = ltxmem::DType::bf16;  ///< of activations: f32 or bf16
   int threads = 1;
+  Scheme scheme = Scheme::e1;  ///< where the transformer keeps the long tensors of the video
   std::int64_t ffn_chunk = 4096;   ///< tokens per feed-forward chunk
   std::int64_t query_tile = 4096;  ///< tokens per tile of queries
   std::int64_t key_tile = 8192;    ///< tokens per transport tile of keys and values

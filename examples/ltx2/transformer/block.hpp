@@ -6,11 +6,13 @@
 #include <optional>
 
 #include "ltxmem/attention/online_softmax.hpp"
+#include "runtime/scheme.hpp"
 #include "transformer/stream_block.hpp"
 
 namespace ltx2 {
 
-/// One block of the transformer, in an order in which only x, keys and values exist for all video tokens.
+/// One block of the transformer, in an order in which at most x, keys and values exist for all video tokens, each
+/// where the scheme places it.
 ///
 /// Computes  the updates of transformer.md 7: self attention, text attention, cross-modal attention in both directions
 ///           from the states before it, feed-forward; for one stream or both
@@ -19,9 +21,10 @@ namespace ltx2 {
 ///           attention, text attention, its part as keys and values of the audio (folded into the audio's softmax
 ///           state before the tile changes), audio-to-video attention, feed-forward. Last the audio's update and
 ///           feed-forward. Tiles need each other only through keys and values that exist before the pass
-/// Memory    2 * N * D elements for keys and values of the video, the same for audio and text, and scratch of one tile
+/// Memory    2 * N * D elements for keys and values of the video where the scheme wants them, the same for audio and
+///           text on the device, and scratch of one tile
 /// Numerics  every row is independent of its tile; softmax sums run over quanta of keys in order, so no bit depends on
-///           the tiles
+///           the tiles or on where the tensors lie
 /// Source    docs/ltx2/transformer.md 7
 template <ltxmem::Element T, ltxmem::Backend<T> Backend>
 class Block {
@@ -35,8 +38,9 @@ class Block {
                         cross_options(config, config.audio_width(), config.width())) {}
 
   /// Either stream may be absent (null).
-  void operator()(Backend& backend, const Stream<T>* video, const Stream<T>* audio, const BlockSkips& skips,
-                  const Tiles& tiles, ltxmem::Arena& arena) const {
+  void operator()(Backend& backend, Stream<T, Backend>* video, Stream<T, Backend>* audio, const BlockSkips& skips,
+                  const SchemeTable& scheme, const Tiles& tiles, ltxmem::Workspace& workspace) const {
+    ltxmem::Arena& arena = workspace.device;
     const auto scope = arena.scope();
     const bool update_video = video != nullptr && video->enabled;
     const bool update_audio = audio != nullptr && audio->enabled;
@@ -46,25 +50,26 @@ class Block {
     if (video != nullptr) video_rows = video_.rows(backend, *video, arena);
     if (audio != nullptr) audio_rows = audio_.rows(backend, *audio, arena);
 
-    if (update_audio) audio_attention(backend, *audio, audio_rows, skips.audio_self, tiles, arena);
+    if (update_audio) audio_attention(backend, *audio, audio_rows, skips.audio_self, tiles, workspace);
 
-    std::optional<KeyValues<T>> sound;
+    std::optional<KeyValues<T, Backend>> sound;
     if (both && update_video && !skips.audio_to_video) {
-      sound = audio_.keys_values(backend, audio_to_video_, *audio, audio_rows.cross[scale_a2v],
-                                 audio_rows.cross[shift_a2v], audio->cross_rotary, tiles, arena);
+      sound.emplace(audio_.keys_values(backend, audio_to_video_, *audio, audio_rows.cross[scale_a2v],
+                                       audio_rows.cross[shift_a2v], &TokenConditions::cross_rotary, tiles,
+                                       ltxmem::MemorySpace::device, workspace));
     }
     std::optional<Listener> listener;
     if (both && update_audio && !skips.video_to_audio) listener.emplace(listen(backend, *audio, audio_rows, arena));
     if (update_video || listener) {
       video_pass(backend, *video, video_rows, skips.video_self, sound ? &*sound : nullptr,
-                 listener ? &*listener : nullptr, tiles, arena);
+                 listener ? &*listener : nullptr, scheme, tiles, workspace);
     }
     if (listener) heard(backend, *audio, audio_rows, *listener, arena);
 
     if (update_audio) {
       const ltxmem::Step step(backend, "audio feed-forward");
-      ltxmem::for_each_tile(backend, audio->tokens(), tiles.queries, [&](std::int64_t begin, std::int64_t count) {
-        audio_.feed_forward(backend, *audio, audio_rows, tiles, begin, count, arena);
+      for_each_tile_of(backend, *audio, tiles, arena, [&](const TokenConditions& at, ltxmem::TensorView<T, 2> y) {
+        audio_.feed_forward(backend, audio_rows, tiles, at, y, arena);
       });
     }
   }
@@ -79,95 +84,120 @@ class Block {
     ltxmem::OnlineSoftmax<Backend> state;
   };
 
+  /// fn(conditions, x) for tiles of tokens that it updates in place.
+  template <class Fn>
+  static void for_each_tile_of(Backend& backend, Stream<T, Backend>& stream, const Tiles& tiles, ltxmem::Arena& arena,
+                               const Fn& fn) {
+    ltxmem::update_tiles(backend, stream.x, tiles.queries, [&](std::int64_t begin, ltxmem::TensorView<T, 2> x) {
+      const auto scope = arena.scope();
+      fn(stream.conditions(backend, begin, x.extent(0), arena), x);
+    });
+  }
+
   static AttentionOptions cross_options(const TransformerConfig& config, std::int64_t query_inputs,
                                         std::int64_t key_inputs) {
     return {config.heads, config.audio_head_dim,  query_inputs,
             key_inputs,   config.gated_attention, static_cast<float>(config.norm_eps)};
   }
 
-  void audio_attention(Backend& backend, const Stream<T>& audio, const Rows& rows, bool skip_self, const Tiles& tiles,
-                       ltxmem::Arena& arena) const {
+  void audio_attention(Backend& backend, Stream<T, Backend>& audio, const Rows& rows, bool skip_self,
+                       const Tiles& tiles, ltxmem::Workspace& workspace) const {
     const ltxmem::Step step(backend, "audio attention");
+    ltxmem::Arena& arena = workspace.device;
     const auto scope = arena.scope();
-    std::optional<KeyValues<T>> own;
-    if (!skip_self) own = audio_.self_keys_values(backend, audio, rows, tiles, arena);
-    KeyValues<T> text = audio_.text_keys_values(backend, audio, rows, arena);
-    ltxmem::for_each_tile(backend, audio.tokens(), tiles.queries, [&](std::int64_t begin, std::int64_t count) {
-      audio_.self_attention(backend, audio, rows, own ? &*own : nullptr, tiles, begin, count, arena);
-      audio_.text_attention(backend, audio, rows, text, tiles, begin, count, arena);
+    std::optional<KeyValues<T, Backend>> own;
+    if (!skip_self) {
+      own.emplace(audio_.self_keys_values(backend, audio, rows, tiles, ltxmem::MemorySpace::device, workspace));
+    }
+    KeyValues<T, Backend> text = audio_.text_keys_values(backend, audio, rows, arena);
+    for_each_tile_of(backend, audio, tiles, arena, [&](const TokenConditions& at, ltxmem::TensorView<T, 2> y) {
+      audio_.self_attention(backend, audio, rows, own ? &*own : nullptr, tiles, at, y, arena);
+      audio_.text_attention(backend, rows, text, tiles, at, y, arena);
     });
   }
 
   /// The pass over tiles of video tokens. Without sound or listener that direction is left out; a video that is not
   /// enabled is only listened to.
-  void video_pass(Backend& backend, const Stream<T>& video, const Rows& rows, bool skip_self, KeyValues<T>* sound,
-                  Listener* listener, const Tiles& tiles, ltxmem::Arena& arena) const {
+  void video_pass(Backend& backend, Stream<T, Backend>& video, const Rows& rows, bool skip_self,
+                  KeyValues<T, Backend>* sound, Listener* listener, const SchemeTable& scheme, const Tiles& tiles,
+                  ltxmem::Workspace& workspace) const {
+    ltxmem::Arena& arena = workspace.device;
     const auto scope = arena.scope();
-    std::optional<KeyValues<T>> own;
-    std::optional<KeyValues<T>> text;
-    if (video.enabled) {
+    const auto pinned_scope = workspace.pinned.scope();
+    if (!video.enabled) {
+      const ltxmem::Step step(backend, "video heard");
+      ltxmem::read_tiles(backend, video.x, tiles.queries, [&](std::int64_t begin, ltxmem::TensorView<const T, 2> x) {
+        const auto tile_scope = arena.scope();
+        hear(backend, rows, *listener, tiles, video.conditions(backend, begin, x.extent(0), arena), x, arena);
+      });
+      return;
+    }
+    std::optional<KeyValues<T, Backend>> own;
+    std::optional<KeyValues<T, Backend>> text;
+    {
       const ltxmem::Step step(backend, "video keys and values");
-      if (!skip_self) own = video_.self_keys_values(backend, video, rows, tiles, arena);
-      text = video_.text_keys_values(backend, video, rows, arena);
+      if (!skip_self) {
+        own.emplace(video_.self_keys_values(backend, video, rows, tiles, scheme.keys_values, workspace));
+      }
+      text.emplace(video_.text_keys_values(backend, video, rows, arena));
     }
     const ltxmem::Step step(backend, "video queries");
-    ltxmem::for_each_tile(backend, video.tokens(), tiles.queries, [&](std::int64_t begin, std::int64_t count) {
-      if (video.enabled) {
-        video_.self_attention(backend, video, rows, own ? &*own : nullptr, tiles, begin, count, arena);
-        video_.text_attention(backend, video, rows, *text, tiles, begin, count, arena);
-      }
-      if (listener != nullptr) hear(backend, video, rows, *listener, tiles, begin, count, arena);
-      if (sound != nullptr) see_sound(backend, video, rows, *sound, tiles, begin, count, arena);
-      if (video.enabled) video_.feed_forward(backend, video, rows, tiles, begin, count, arena);
+    for_each_tile_of(backend, video, tiles, arena, [&](const TokenConditions& at, ltxmem::TensorView<T, 2> x) {
+      video_.self_attention(backend, video, rows, own ? &*own : nullptr, tiles, at, x, arena);
+      video_.text_attention(backend, rows, *text, tiles, at, x, arena);
+      if (listener != nullptr) hear(backend, rows, *listener, tiles, at, x, arena);
+      if (sound != nullptr) see_sound(backend, rows, *sound, tiles, at, x, arena);
+      video_.feed_forward(backend, rows, tiles, at, x, arena);
     });
   }
 
   /// x += gate * AudioToVideo(x) for a tile of video tokens.
-  void see_sound(Backend& backend, const Stream<T>& video, const Rows& rows, KeyValues<T>& sound, const Tiles& tiles,
-                 std::int64_t begin, std::int64_t count, ltxmem::Arena& arena) const {
+  void see_sound(Backend& backend, const Rows& rows, KeyValues<T, Backend>& sound, const Tiles& tiles,
+                 const TokenConditions& at, ltxmem::TensorView<T, 2> x, ltxmem::Arena& arena) const {
     const auto scope = arena.scope();
-    const auto input =
-        video_.modulated(backend, video, rows.cross[scale_a2v], rows.cross[shift_a2v], begin, count, arena);
-    const auto x = video.x.rows(begin, count);
-    audio_to_video_.attend(backend, input, video.cross_rotary.tokens(begin, count), sound.keys, sound.values, {},
-                           tiles.keys, StreamBlock<T, Backend>::gated_residual(x, rows.cross_gate), x, arena);
+    const auto input = video_.modulated(backend, x, at, rows.cross[scale_a2v], rows.cross[shift_a2v], arena);
+    audio_to_video_.attend(backend, input, at.cross_rotary, sound.keys, sound.values, {}, tiles.keys,
+                           StreamBlock<T, Backend>::gated_residual(x, rows.cross_gate), x, arena);
   }
 
-  Listener listen(Backend& backend, const Stream<T>& audio, const Rows& rows, ltxmem::Arena& arena) const {
+  Listener listen(Backend& backend, Stream<T, Backend>& audio, const Rows& rows, ltxmem::Arena& arena) const {
     const std::int64_t tokens = audio.tokens();
     const auto q = arena.take<T, 2>("audio queries", {tokens, video_to_audio_.inner()});
     ltxmem::TensorView<float, 2> gate;
     if (video_to_audio_.gated()) gate = arena.take<float, 2>("head gate", {tokens, video_to_audio_.heads()});
     Listener listener{q, gate, {backend, arena, tokens, video_to_audio_.heads(), video_to_audio_.head_dim()}};
     const auto scope = arena.scope();
-    const auto input = audio_.modulated(backend, audio, rows.cross[scale_v2a], rows.cross[shift_v2a], 0, tokens, arena);
-    video_to_audio_.queries(backend, input, audio.cross_rotary, q, arena);
+    const TokenConditions at = audio.conditions(backend, 0, tokens, arena);
+    const auto input = audio_.modulated(backend, audio.x.load(backend, 0, tokens), at, rows.cross[scale_v2a],
+                                        rows.cross[shift_v2a], arena);
+    video_to_audio_.queries(backend, input, at.cross_rotary, q, arena);
     if (!gate.empty()) video_to_audio_.gate(backend, input, gate, arena);
     return listener;
   }
 
   /// Adds a tile of video tokens, as keys and values, to what the audio has seen.
-  void hear(Backend& backend, const Stream<T>& video, const Rows& rows, Listener& listener, const Tiles& tiles,
-            std::int64_t begin, std::int64_t count, ltxmem::Arena& arena) const {
+  void hear(Backend& backend, const Rows& rows, Listener& listener, const Tiles& tiles, const TokenConditions& at,
+            ltxmem::TensorView<const T, 2> x, ltxmem::Arena& arena) const {
     const auto scope = arena.scope();
-    const auto input =
-        video_.modulated(backend, video, rows.cross[scale_v2a], rows.cross[shift_v2a], begin, count, arena);
-    const auto k = arena.take<T, 2>("keys", {count, video_to_audio_.inner()});
-    const auto v = arena.take<T, 2>("values", {count, video_to_audio_.inner()});
-    video_to_audio_.keys(backend, input, video.cross_rotary.tokens(begin, count), k, arena);
+    const auto input = video_.modulated(backend, x, at, rows.cross[scale_v2a], rows.cross[shift_v2a], arena);
+    const ltxmem::Extents<2> extents{x.extent(0), video_to_audio_.inner()};
+    const auto k = arena.take<T, 2>("keys", extents);
+    const auto v = arena.take<T, 2>("values", extents);
+    video_to_audio_.keys(backend, input, at.cross_rotary, k, arena);
     video_to_audio_.values(backend, input, v, arena);
     ltxmem::AttentionExtras extras;
-    extras.key_begin = begin;
+    extras.key_begin = at.begin;
     video_to_audio_.tiled({.key_tile = tiles.keys})
         .accumulate(backend, listener.q, k, v, listener.state.view(), arena, extras);
   }
 
   /// y += gate * to_out(what the audio has seen of the video).
-  void heard(Backend& backend, const Stream<T>& audio, const Rows& rows, const Listener& listener,
+  void heard(Backend& backend, Stream<T, Backend>& audio, const Rows& rows, const Listener& listener,
              ltxmem::Arena& arena) const {
     listener.state.template finalize<T>(listener.q, listener.gate);
-    video_to_audio_.output(backend, listener.q, StreamBlock<T, Backend>::gated_residual(audio.x, rows.cross_gate),
-                           audio.x, arena);
+    const auto y = audio.x.stage(backend, 0, audio.tokens());
+    video_to_audio_.output(backend, listener.q, StreamBlock<T, Backend>::gated_residual(y, rows.cross_gate), y, arena);
+    audio.x.store(backend, 0, audio.tokens());
   }
 
   StreamBlock<T, Backend> video_;

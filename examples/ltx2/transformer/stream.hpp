@@ -13,6 +13,8 @@
 #include "config/transformer_config.hpp"
 #include "ltxmem/backend/concepts.hpp"
 #include "ltxmem/backend/tiles.hpp"
+#include "ltxmem/memory/arena.hpp"
+#include "ltxmem/stores/placed_row_store.hpp"
 #include "model/linear.hpp"
 #include "model/modulation.hpp"
 #include "model/rotary.hpp"
@@ -79,28 +81,59 @@ inline RotaryGrid cross_modal_grid(const TransformerConfig& config) {
           config.rope};
 }
 
-/// One stream during a forward pass: the tokens and what conditions them, in the workspace.
-template <ltxmem::Element T>
+/// What conditions a tile of tokens: which modulation row each takes, and where it is.
+struct TokenConditions {
+  std::int64_t begin = 0;
+  ltxmem::TensorView<const std::int32_t, 1> timestep;  ///< [count]; empty: every token takes row 0
+  ltxmem::RotaryTable rotary;
+  ltxmem::RotaryTable cross_rotary;
+
+  /// Rows that exist once per distinct timestep, as these tokens take them.
+  ltxmem::TokenRows of(const ltxmem::TokenRows& rows) const { return {rows.rows, timestep}; }
+};
+
+/// One stream during a forward pass: the tokens and what conditions them, in the workspace. Numbers per token other
+/// than x stay where the caller has them, in host memory, and are brought tile by tile.
+template <ltxmem::Element T, class Backend>
 struct Stream {
-  ltxmem::TensorView<T, 2> x;                            ///< [N, D], updated in place by the blocks
+  explicit Stream(ltxmem::PlacedRowStore<T, Backend> tokens) : x(std::move(tokens)) {}
+
+  ltxmem::PlacedRowStore<T, Backend> x;                  ///< [N, D], updated in place by the blocks
   ModulationRows modulation;                             ///< 6 or 9 rows per distinct timestep, without a block's table
   ModulationRows cross_modulation;                       ///< 4 rows likewise
   ltxmem::TensorView<const float, 2> cross_gate;         ///< [1, D]
   ltxmem::TensorView<const float, 2> prompt_modulation;  ///< [1, 2 D]; empty where text is not modulated
   ltxmem::TensorView<const float, 2> embedding;          ///< [distinct, D], for the output head
-  ltxmem::RotaryTable rotary;
-  ltxmem::RotaryTable cross_rotary;
-  ltxmem::TensorView<const T, 2> context;   ///< [S, context_width]
-  ltxmem::TensorView<const float, 2> mask;  ///< [N, N] in host memory, or empty
+  ltxmem::RotaryTable rotary;                            ///< without coordinates
+  ltxmem::RotaryTable cross_rotary;                      ///< likewise; empty without another modality
+  ltxmem::TensorView<const T, 2> context;                ///< [S, context_width]
+  ltxmem::TensorView<const float, 2> mask;               ///< [N, N] in host memory, or empty
+  ltxmem::TensorView<const std::int32_t, 1> timestep;    ///< [N] in host memory, or empty
+  const TokenPositions* positions = nullptr;             ///< in host memory
   bool enabled = true;
 
-  std::int64_t tokens() const noexcept { return x.extent(0); }
+  std::int64_t tokens() const { return x.rows(); }
+
+  /// In the arena.
+  TokenConditions conditions(Backend& backend, std::int64_t begin, std::int64_t count, ltxmem::Arena& arena) const {
+    TokenConditions tile;
+    tile.begin = begin;
+    if (!timestep.empty()) {
+      const auto index = arena.take<std::int32_t, 2>("timestep index", {1, count});
+      backend.copy(timestep.slice(0, begin, count).reshape(ltxmem::Extents<2>{1, count}), index);
+      tile.timestep = index[0];
+    }
+    const auto rows = upload_rows(backend, *positions, begin, count, arena);
+    tile.rotary = place_tokens(rotary, rows);
+    tile.cross_rotary = place_tokens(cross_rotary, rows);
+    return tile;
+  }
 };
 
 /// The weights of a stream outside the blocks: input projection, timestep networks, caption projection, output head.
 ///
-/// Memory    begin: x, context, the rotary tables, and a few rows per distinct timestep; stays until the caller's scope
-///           ends. Everything else is scratch of one tile
+/// Memory    begin: x in the space that is asked for, context, the rotary tables, and a few rows per distinct timestep;
+///           stays until the caller's scopes end. Everything else is scratch of one tile
 /// Source    docs/ltx2/transformer.md 4, 6 and 10
 template <ltxmem::Element T, ltxmem::Backend<T> Backend>
 class StreamEnds {
@@ -132,43 +165,47 @@ class StreamEnds {
   const StreamShape& shape() const noexcept { return shape_; }
 
   /// The stream at the entrance of the first block. other_sigma: noise level of the other modality, if there is one.
-  Stream<T> begin(Backend& backend, const StreamInput& input, std::optional<float> other_sigma, std::int64_t tile,
-                  ltxmem::Arena& arena) const {
+  Stream<T, Backend> begin(Backend& backend, const StreamInput& input, std::optional<float> other_sigma,
+                           std::int64_t tile, ltxmem::MemorySpace space, ltxmem::Workspace& workspace) const {
     check(input);
-    Stream<T> stream;
-    stream.enabled = input.enabled;
+    ltxmem::Arena& arena = workspace.device;
+    Stream<T, Backend> stream({backend, "tokens", {input.tokens(), shape_.width()}, tile, space, workspace});
     stream.mask = input.attention_mask;
-    stream.x = arena.take<T, 2>("tokens", {input.tokens(), shape_.width()});
+    stream.timestep = input.timestep_index;
+    stream.positions = input.positions;
+    stream.enabled = input.enabled;
     project_latent(backend, input.latent, tile, stream.x, arena);
     condition(backend, input, other_sigma, stream, arena);
-    const auto rows = upload_rows(backend, *input.positions, arena);
-    stream.rotary = rotary_table(backend, shape_.rotary, *input.positions, rows, arena);
+    const ltxmem::TensorView<const std::int32_t, 2> later(nullptr, {0, input.positions->axes()});
+    stream.rotary = rotary_table(backend, shape_.rotary, *input.positions, later, arena);
     if (other_sigma) {
       stream.cross_rotary = shape_.rotary == cross_grid_
                                 ? stream.rotary
-                                : rotary_table(backend, cross_grid_, *input.positions, rows, arena);
+                                : rotary_table(backend, cross_grid_, *input.positions, later, arena);
     }
     stream.context = project_context(backend, input.context, arena);
     return stream;
   }
 
   /// velocity = proj_out(LayerNorm(x) * (1 + scale) + shift), scale and shift from the table and the embedded timestep.
-  void finish(Backend& backend, const Stream<T>& stream, std::int64_t tile, ltxmem::TensorView<float, 2> velocity,
+  void finish(Backend& backend, Stream<T, Backend>& stream, std::int64_t tile, ltxmem::TensorView<float, 2> velocity,
               ltxmem::Arena& arena) const {
     const auto scope = arena.scope();
     const auto rows = arena.take<float, 2>("output modulation", {stream.embedding.extent(0), 2 * shape_.width()});
     add_table(backend, table_, stream.embedding, rows);
-    const ModulationRows modulation{rows, stream.modulation.index, shape_.width()};
-    ltxmem::for_each_tile(backend, stream.tokens(), tile, [&](std::int64_t begin, std::int64_t count) {
+    const ModulationRows modulation{rows, {}, shape_.width()};
+    ltxmem::read_tiles(backend, stream.x, tile, [&](std::int64_t begin, ltxmem::TensorView<const T, 2> x) {
       const auto tile_scope = arena.scope();
+      const std::int64_t count = x.extent(0);
+      const TokenConditions at = stream.conditions(backend, begin, count, arena);
       const auto normed = arena.take<T, 2>("normed", {count, shape_.width()});
       const auto result = arena.take<float, 2>("velocity", {count, shape_.out_channels});
       ltxmem::NormArguments<T> arguments;
       arguments.kind = ltxmem::NormKind::layer;
       arguments.eps = eps_;
-      arguments.shift = modulation[0].tokens(begin, count);
-      arguments.scale = modulation[1].tokens(begin, count);
-      backend.template norm<T>(stream.x.rows(begin, count), arguments, normed);
+      arguments.shift = at.of(modulation[0]);
+      arguments.scale = at.of(modulation[1]);
+      backend.template norm<T>(x, arguments, normed);
       out_.apply(backend, normed, ltxmem::LinearEpilogue<float>{}, result, arena);
       backend.template copy<float, float>(result, velocity.rows(begin, count));
     });
@@ -204,34 +241,29 @@ class StreamEnds {
   }
 
   void project_latent(Backend& backend, ltxmem::TensorView<const float, 2> latent, std::int64_t tile,
-                      ltxmem::TensorView<T, 2> x, ltxmem::Arena& arena) const {
-    ltxmem::for_each_tile(backend, latent.extent(0), tile, [&](std::int64_t begin, std::int64_t count) {
+                      ltxmem::PlacedRowStore<T, Backend>& x, ltxmem::Arena& arena) const {
+    ltxmem::write_tiles(backend, x, tile, [&](std::int64_t begin, ltxmem::TensorView<T, 2> rows) {
       const auto scope = arena.scope();
+      const std::int64_t count = rows.extent(0);
       const auto part = arena.take<T, 2>("latent", {count, shape_.in_channels});
       backend.copy(latent.rows(begin, count), part);
-      in_.apply(backend, part, ltxmem::LinearEpilogue<T>{}, x.rows(begin, count), arena);
+      in_.apply(backend, part, ltxmem::LinearEpilogue<T>{}, rows, arena);
     });
   }
 
-  void condition(Backend& backend, const StreamInput& input, std::optional<float> other_sigma, Stream<T>& stream,
-                 ltxmem::Arena& arena) const {
-    ltxmem::TensorView<const std::int32_t, 1> index;
-    if (!input.timestep_index.empty()) {
-      const auto copied = arena.take<std::int32_t, 2>("timestep index", {1, input.tokens()});
-      backend.copy(input.timestep_index.reshape(ltxmem::Extents<2>{1, input.tokens()}), copied);
-      index = copied[0];
-    }
+  void condition(Backend& backend, const StreamInput& input, std::optional<float> other_sigma,
+                 Stream<T, Backend>& stream, ltxmem::Arena& arena) const {
     std::vector<float> tau = input.timesteps;
     for (float& value : tau) value *= timestep_scale_;
     const std::int64_t width = shape_.width();
     const auto embedding = arena.take<float, 2>("embedded timestep", {input_rows(tau), width});
     stream.embedding = embedding;
-    stream.modulation = {modulate(backend, adaln_, tau, embedding, arena), index, width};
+    stream.modulation = {modulate(backend, adaln_, tau, embedding, arena), {}, width};
     if (prompt_adaln_) {
       stream.prompt_modulation = modulate(backend, *prompt_adaln_, {timestep_scale_ * input.sigma}, {}, arena);
     }
     if (other_sigma) {
-      stream.cross_modulation = {modulate(backend, cross_adaln_, tau, {}, arena), index, width};
+      stream.cross_modulation = {modulate(backend, cross_adaln_, tau, {}, arena), {}, width};
       stream.cross_gate = modulate(backend, gate_adaln_, {gate_scale_ * *other_sigma}, {}, arena);
     }
   }

@@ -2,10 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 
-#include "ltxmem/stores/row_store.hpp"
+#include "ltxmem/stores/placed_row_store.hpp"
 #include "model/attention.hpp"
 #include "model/feed_forward.hpp"
 #include "model/modulation.hpp"
@@ -22,11 +24,11 @@ struct Tiles {
   std::int64_t ffn_chunk = 4096;
 };
 
-/// Keys and values of one attention, on the device as a whole.
-template <ltxmem::Element T>
+/// Keys and values of one attention.
+template <ltxmem::Element T, class Backend>
 struct KeyValues {
-  ltxmem::ResidentRowStore<T> keys;
-  ltxmem::ResidentRowStore<T> values;
+  ltxmem::PlacedRowStore<T, Backend> keys;
+  ltxmem::PlacedRowStore<T, Backend> values;
 };
 
 /// Order of the vectors in a stream's scale_shift_table.
@@ -93,12 +95,12 @@ class StreamBlock {
     ltxmem::TokenRows prompt_scale;
   };
 
-  Rows rows(Backend& backend, const Stream<T>& stream, ltxmem::Arena& arena) const {
+  Rows rows(Backend& backend, const Stream<T, Backend>& stream, ltxmem::Arena& arena) const {
     Rows rows;
-    rows.own = {sum(backend, table_, stream.modulation.values, arena), stream.modulation.index, width_};
+    rows.own = {sum(backend, table_, stream.modulation.values, arena), {}, width_};
     if (!stream.cross_gate.empty()) {
-      rows.cross = {sum(backend, cross_table_.row_slice(0, cross_rows), stream.cross_modulation.values, arena),
-                    stream.cross_modulation.index, width_};
+      rows.cross = {
+          sum(backend, cross_table_.row_slice(0, cross_rows), stream.cross_modulation.values, arena), {}, width_};
       rows.cross_gate.rows = sum(backend, cross_table_.row_slice(cross_rows, 1), stream.cross_gate, arena);
     }
     if (!prompt_table_.empty()) {
@@ -109,32 +111,38 @@ class StreamBlock {
     return rows;
   }
 
-  /// normed [count, D] = RMS(x) * (1 + scale) + shift for the tokens [begin, begin + count), in the arena.
-  ltxmem::TensorView<const T, 2> modulated(Backend& backend, const Stream<T>& stream, const ltxmem::TokenRows& scale,
-                                           const ltxmem::TokenRows& shift, std::int64_t begin, std::int64_t count,
-                                           ltxmem::Arena& arena) const {
-    const auto normed = arena.take<T, 2>("normed", {count, width_});
+  /// normed [count, D] = RMS(x) * (1 + scale) + shift for a tile of tokens, in the arena.
+  ltxmem::TensorView<const T, 2> modulated(Backend& backend, ltxmem::TensorView<const T, 2> x,
+                                           const TokenConditions& at, const ltxmem::TokenRows& scale,
+                                           const ltxmem::TokenRows& shift, ltxmem::Arena& arena) const {
+    const auto normed = arena.take<T, 2>("normed", x.extents());
     ltxmem::NormArguments<T> arguments;
     arguments.eps = eps_;
     if (!scale.empty()) {
-      arguments.scale = scale.tokens(begin, count);
-      arguments.shift = shift.tokens(begin, count);
+      arguments.scale = at.of(scale);
+      arguments.shift = at.of(shift);
     }
-    backend.template norm<T>(stream.x.rows(begin, count), arguments, normed);
+    backend.template norm<T>(x, arguments, normed);
     return normed;
   }
 
-  /// Keys and values that an attention makes of all tokens of this stream, in the arena.
-  KeyValues<T> keys_values(Backend& backend, const Attention<T, Backend>& attention, const Stream<T>& stream,
-                           const ltxmem::TokenRows& scale, const ltxmem::TokenRows& shift,
-                           const ltxmem::RotaryTable& rotary, const Tiles& tiles, ltxmem::Arena& arena) const {
+  /// Keys and values that an attention makes of all tokens of this stream, turned by the stream's own rotary embedding
+  /// or the cross-modal one, in a space of the workspace. Read later in tiles of tiles.keys.
+  KeyValues<T, Backend> keys_values(Backend& backend, const Attention<T, Backend>& attention,
+                                    Stream<T, Backend>& stream, const ltxmem::TokenRows& scale,
+                                    const ltxmem::TokenRows& shift, ltxmem::RotaryTable TokenConditions::*rotary,
+                                    const Tiles& tiles, ltxmem::MemorySpace space, ltxmem::Workspace& workspace) const {
     const ltxmem::Extents<2> extents{stream.tokens(), attention.inner()};
-    KeyValues<T> made{ltxmem::ResidentRowStore<T>(arena.take<T>("keys", extents)),
-                      ltxmem::ResidentRowStore<T>(arena.take<T>("values", extents))};
-    ltxmem::for_each_tile(backend, stream.tokens(), tiles.queries, [&](std::int64_t begin, std::int64_t count) {
+    KeyValues<T, Backend> made{{backend, "keys", extents, tiles.keys, space, workspace},
+                               {backend, "values", extents, tiles.keys, space, workspace}};
+    ltxmem::Arena& arena = workspace.device;
+    const std::int64_t tile = std::min(tiles.queries, tiles.keys);
+    ltxmem::read_tiles(backend, stream.x, tile, [&](std::int64_t begin, ltxmem::TensorView<const T, 2> x) {
       const auto scope = arena.scope();
-      const auto input = modulated(backend, stream, scale, shift, begin, count, arena);
-      attention.keys(backend, input, rotary.tokens(begin, count), made.keys.stage(backend, begin, count), arena);
+      const std::int64_t count = x.extent(0);
+      const TokenConditions at = stream.conditions(backend, begin, count, arena);
+      const auto input = modulated(backend, x, at, scale, shift, arena);
+      attention.keys(backend, input, at.*rotary, made.keys.stage(backend, begin, count), arena);
       made.keys.store(backend, begin, count);
       attention.values(backend, input, made.values.stage(backend, begin, count), arena);
       made.values.store(backend, begin, count);
@@ -142,14 +150,16 @@ class StreamBlock {
     return made;
   }
 
-  KeyValues<T> self_keys_values(Backend& backend, const Stream<T>& stream, const Rows& rows, const Tiles& tiles,
-                                ltxmem::Arena& arena) const {
-    return keys_values(backend, self_, stream, rows.own[scale_self], rows.own[shift_self], stream.rotary, tiles, arena);
+  KeyValues<T, Backend> self_keys_values(Backend& backend, Stream<T, Backend>& stream, const Rows& rows,
+                                         const Tiles& tiles, ltxmem::MemorySpace space,
+                                         ltxmem::Workspace& workspace) const {
+    return keys_values(backend, self_, stream, rows.own[scale_self], rows.own[shift_self], &TokenConditions::rotary,
+                       tiles, space, workspace);
   }
 
-  /// Keys and values of the text, modulated in 2.3.
-  KeyValues<T> text_keys_values(Backend& backend, const Stream<T>& stream, const Rows& rows,
-                                ltxmem::Arena& arena) const {
+  /// Keys and values of the text, modulated in 2.3; on the device.
+  KeyValues<T, Backend> text_keys_values(Backend& backend, const Stream<T, Backend>& stream, const Rows& rows,
+                                         ltxmem::Arena& arena) const {
     const ltxmem::Extents<2> extents{stream.context.extent(0), text_.inner()};
     const auto k = arena.take<T>("text keys", extents);
     const auto v = arena.take<T>("text values", extents);
@@ -166,46 +176,42 @@ class StreamBlock {
     }
     text_.keys(backend, context, {}, k, arena);
     text_.values(backend, context, v, arena);
-    return {ltxmem::ResidentRowStore<T>(k), ltxmem::ResidentRowStore<T>(v)};
+    return {ltxmem::PlacedRowStore<T, Backend>(k), ltxmem::PlacedRowStore<T, Backend>(v)};
   }
 
   /// x += gate * SelfAttention(x) for a tile of queries; without keys each token passes its own value on.
-  void self_attention(Backend& backend, const Stream<T>& stream, const Rows& rows, KeyValues<T>* made,
-                      const Tiles& tiles, std::int64_t begin, std::int64_t count, ltxmem::Arena& arena) const {
+  void self_attention(Backend& backend, const Stream<T, Backend>& stream, const Rows& rows, KeyValues<T, Backend>* made,
+                      const Tiles& tiles, const TokenConditions& at, ltxmem::TensorView<T, 2> x,
+                      ltxmem::Arena& arena) const {
     const auto scope = arena.scope();
-    const auto input = modulated(backend, stream, rows.own[scale_self], rows.own[shift_self], begin, count, arena);
-    const auto x = stream.x.rows(begin, count);
-    const ltxmem::LinearEpilogue<T> epilogue = gated_residual(x, rows.own[gate_self].tokens(begin, count));
+    const auto input = modulated(backend, x, at, rows.own[scale_self], rows.own[shift_self], arena);
+    const ltxmem::LinearEpilogue<T> epilogue = gated_residual(x, at.of(rows.own[gate_self]));
     if (made == nullptr) {
       self_.pass_values(backend, input, epilogue, x, arena);
       return;
     }
-    self_.attend(backend, input, stream.rotary.tokens(begin, count), made->keys, made->values,
-                 log_mask(backend, stream, begin, count, arena), tiles.keys, epilogue, x, arena);
+    self_.attend(backend, input, at.rotary, made->keys, made->values,
+                 log_mask(backend, stream, at.begin, x.extent(0), arena), tiles.keys, epilogue, x, arena);
   }
 
   /// x += gate * TextAttention(x) for a tile of queries; modulated and gated in 2.3 only.
-  void text_attention(Backend& backend, const Stream<T>& stream, const Rows& rows, KeyValues<T>& made,
-                      const Tiles& tiles, std::int64_t begin, std::int64_t count, ltxmem::Arena& arena) const {
+  void text_attention(Backend& backend, const Rows& rows, KeyValues<T, Backend>& made, const Tiles& tiles,
+                      const TokenConditions& at, ltxmem::TensorView<T, 2> x, ltxmem::Arena& arena) const {
     const auto scope = arena.scope();
     const bool is_modulated = !prompt_table_.empty();
-    const auto input = is_modulated
-                           ? modulated(backend, stream, rows.own[scale_text], rows.own[shift_text], begin, count, arena)
-                           : modulated(backend, stream, {}, {}, begin, count, arena);
-    const auto x = stream.x.rows(begin, count);
+    const auto input = is_modulated ? modulated(backend, x, at, rows.own[scale_text], rows.own[shift_text], arena)
+                                    : modulated(backend, x, at, {}, {}, arena);
     const ltxmem::LinearEpilogue<T> epilogue =
-        gated_residual(x, is_modulated ? rows.own[gate_text].tokens(begin, count) : ltxmem::TokenRows{});
+        gated_residual(x, is_modulated ? at.of(rows.own[gate_text]) : ltxmem::TokenRows{});
     text_.attend(backend, input, {}, made.keys, made.values, {}, tiles.keys, epilogue, x, arena);
   }
 
   /// x += gate * FF(x) for a tile of tokens.
-  void feed_forward(Backend& backend, const Stream<T>& stream, const Rows& rows, const Tiles& tiles, std::int64_t begin,
-                    std::int64_t count, ltxmem::Arena& arena) const {
+  void feed_forward(Backend& backend, const Rows& rows, const Tiles& tiles, const TokenConditions& at,
+                    ltxmem::TensorView<T, 2> x, ltxmem::Arena& arena) const {
     const auto scope = arena.scope();
-    const auto input = modulated(backend, stream, rows.own[scale_ffn], rows.own[shift_ffn], begin, count, arena);
-    const auto x = stream.x.rows(begin, count);
-    feed_forward_(backend, input, tiles.ffn_chunk, gated_residual(x, rows.own[gate_ffn].tokens(begin, count)), x,
-                  arena);
+    const auto input = modulated(backend, x, at, rows.own[scale_ffn], rows.own[shift_ffn], arena);
+    feed_forward_(backend, input, tiles.ffn_chunk, gated_residual(x, at.of(rows.own[gate_ffn])), x, arena);
   }
 
   static ltxmem::LinearEpilogue<T> gated_residual(ltxmem::TensorView<T, 2> x, const ltxmem::TokenRows& gate) {
@@ -223,8 +229,8 @@ class StreamBlock {
     return rows;
   }
 
-  static ltxmem::TensorView<const float, 2> log_mask(Backend& backend, const Stream<T>& stream, std::int64_t begin,
-                                                     std::int64_t count, ltxmem::Arena& arena) {
+  static ltxmem::TensorView<const float, 2> log_mask(Backend& backend, const Stream<T, Backend>& stream,
+                                                     std::int64_t begin, std::int64_t count, ltxmem::Arena& arena) {
     if (stream.mask.empty()) return {};
     const auto mask = arena.take<float, 2>("attention mask", {count, stream.tokens()});
     backend.copy(stream.mask.rows(begin, count), mask);

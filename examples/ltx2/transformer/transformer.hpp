@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -9,6 +10,7 @@
 
 #include "checkpoint/checkpoint.hpp"
 #include "ltxmem/backend/tiles.hpp"
+#include "runtime/scheme.hpp"
 #include "transformer/block.hpp"
 #include "transformer/stream.hpp"
 
@@ -18,9 +20,9 @@ namespace ltx2 {
 ///
 /// Computes  the velocity of every token, from noisy latents, noise levels, positions and text
 /// Shapes    see TransformerInput and TransformerOutput; either modality may be absent
-/// Memory    per video token 3 D elements (x, and keys and values of one block) and a few index numbers; the audio
-///           likewise, the text's keys and values, and scratch of one tile. Nothing is stored per token for modulation
-///           and positions: rows exist once per distinct timestep, angle tables once per distinct coordinate
+/// Memory    per video token what the scheme places on the device: x, and keys and values of one block; the audio's 3
+///           D elements, the text's keys and values, and scratch of one tile. Nothing is stored per token for
+///           modulation and positions: rows exist once per distinct timestep, angle tables once per distinct coordinate
 /// Numerics  activations are rounded to T between operations; no bit depends on tiles, chunks or threads
 /// Throws    ShapeError for inputs that do not fit the configuration; Cancelled
 /// Source    docs/ltx2/transformer.md
@@ -36,39 +38,56 @@ class Transformer {
     }
   }
 
-  void operator()(Backend& backend, const TransformerInput& input, const TransformerOutput& output,
-                  const Tiles& options, ltxmem::Arena& arena) const {
+  void operator()(Backend& backend, const TransformerInput& input, const TransformerOutput& output, Scheme scheme,
+                  const Tiles& options, ltxmem::Workspace& workspace) const {
     ltxmem::expects(input.video || input.audio, "transformer: neither video nor audio");
     ltxmem::expects(input.skips.empty() || input.skips.size() == blocks_.size(), "transformer: perturbations for ",
                     input.skips.size(), " blocks of ", blocks_.size());
-    Tiles tiles = options;
-    tiles.queries = ltxmem::round_up(options.queries, ltxmem::row_quantum);
-    tiles.keys = ltxmem::round_up(options.keys, ltxmem::key_quantum);
+    const SchemeTable table = scheme_table(scheme);
+    const Tiles tiles = effective_tiles(table, options, input);
     static_assert(ltxmem::row_quantum % ltxmem::key_quantum == 0,
                   "a tile of rows that the audio attends to must be whole key quanta");
 
-    const auto scope = arena.scope();
-    std::optional<Stream<T>> video;
-    std::optional<Stream<T>> audio;
+    const auto scope = workspace.device.scope();
+    const auto pinned_scope = workspace.pinned.scope();
+    std::optional<Stream<T, Backend>> video;
+    std::optional<Stream<T, Backend>> audio;
     {
       const ltxmem::Step step(backend, "conditioning");
       const auto sigma = [](const std::optional<StreamInput>& other) {
         return other ? std::optional<float>(other->sigma) : std::nullopt;
       };
-      if (input.video) video = video_.begin(backend, *input.video, sigma(input.audio), tiles.queries, arena);
-      if (input.audio) audio = audio_.begin(backend, *input.audio, sigma(input.video), tiles.queries, arena);
+      if (input.video) {
+        video.emplace(video_.begin(backend, *input.video, sigma(input.audio), tiles.queries, table.x, workspace));
+      }
+      if (input.audio) {
+        audio.emplace(audio_.begin(backend, *input.audio, sigma(input.video), tiles.queries,
+                                   ltxmem::MemorySpace::device, workspace));
+      }
     }
     for (std::size_t i = 0; i < blocks_.size(); ++i) {
       const ltxmem::Step step(backend, "block", static_cast<std::int64_t>(i));
       blocks_[i](backend, video ? &*video : nullptr, audio ? &*audio : nullptr,
-                 input.skips.empty() ? BlockSkips{} : input.skips[i], tiles, arena);
+                 input.skips.empty() ? BlockSkips{} : input.skips[i], table, tiles, workspace);
     }
     const ltxmem::Step step(backend, "output");
-    if (video && !output.video.empty()) video_.finish(backend, *video, tiles.queries, output.video, arena);
-    if (audio && !output.audio.empty()) audio_.finish(backend, *audio, tiles.queries, output.audio, arena);
+    if (video && !output.video.empty()) video_.finish(backend, *video, tiles.queries, output.video, workspace.device);
+    if (audio && !output.audio.empty()) audio_.finish(backend, *audio, tiles.queries, output.audio, workspace.device);
   }
 
  private:
+  /// Tiles rounded up to whole quanta; those of a scheme without tiles hold every token.
+  static Tiles effective_tiles(const SchemeTable& table, Tiles tiles, const TransformerInput& input) {
+    if (table.order == AttentionOrder::whole) {
+      const auto tokens = [](const std::optional<StreamInput>& stream) { return stream ? stream->tokens() : 0; };
+      const std::int64_t all = std::max({std::int64_t{1}, tokens(input.video), tokens(input.audio)});
+      tiles = {.queries = all, .keys = all, .ffn_chunk = all};
+    }
+    tiles.queries = ltxmem::round_up(tiles.queries, ltxmem::row_quantum);
+    tiles.keys = ltxmem::round_up(tiles.keys, ltxmem::key_quantum);
+    return tiles;
+  }
+
   static WeightScope weights(const Checkpoint& checkpoint) { return checkpoint.prefixed("model.diffusion_model."); }
 
   StreamEnds<T, Backend> video_;

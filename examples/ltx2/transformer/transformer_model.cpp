@@ -44,9 +44,9 @@ class TransformerModel::BoundTo final : public Bound {
       const Settings& settings = runtime_.settings();
       const Tiles tiles{settings.query_tile, settings.key_tile, settings.ffn_chunk};
       if constexpr (std::is_same_v<std::remove_cvref_t<decltype(backend)>, PlanBackend>) {
-        dry_(backend, input, output, tiles, workspace.device);
+        dry_(backend, input, output, settings.scheme, tiles, workspace);
       } else {
-        host_(backend, input, output, tiles, workspace.device);
+        host_(backend, input, output, settings.scheme, tiles, workspace);
       }
     };
   }

@@ -41,8 +41,13 @@ class HostRowStore {
       : HostRowStore(backend, rows,
                      {arena.take<T, 2>("row store slot 0", {tile, rows.extent(1)}),
                       arena.take<T, 2>("row store slot 1", {tile, rows.extent(1)})}) {}
-  HostRowStore(const HostRowStore&) = delete;
-  HostRowStore& operator=(const HostRowStore&) = delete;
+  /// The other store holds nothing afterwards and may only go.
+  HostRowStore(HostRowStore&& other) noexcept
+      : backend_(other.backend_),
+        rows_(other.rows_),
+        slots_(std::exchange(other.slots_, {})),
+        current_(other.current_) {}
+  HostRowStore& operator=(HostRowStore&&) = delete;
   ~HostRowStore() { finish(); }
 
   std::int64_t rows() const noexcept { return rows_.extent(0); }

@@ -2,10 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <concepts>
 #include <cstdint>
 
 #include "ltxmem/backend/concepts.hpp"
+#include "ltxmem/backend/tiles.hpp"
 #include "ltxmem/core/tensor_view.hpp"
 
 /// Where a long tensor lives: rows by tokens, reached tile by tile. A memory scheme is a choice of stores.
@@ -105,6 +107,41 @@ class BorrowedRowStore {
  private:
   TensorView<const T, 2> view_;
 };
+
+/// fn(begin, rows) for consecutive tiles of all rows, the next tile on its way while fn works on one.
+template <class Backend, RowStore<Backend> Store, class Fn>
+void read_tiles(Backend& backend, Store& store, std::int64_t tile, Fn&& fn) {
+  const std::int64_t total = store.rows();
+  for_each_tile(backend, total, tile, [&](std::int64_t begin, std::int64_t count) {
+    const auto rows = store.load(backend, begin, count);
+    const std::int64_t next = begin + count;
+    if (next < total) store.prefetch(backend, next, std::min(tile, total - next));
+    fn(begin, rows);
+  });
+}
+
+/// fn(begin, rows) likewise, with rows that fn changes in place: later loads see what it leaves in them.
+template <class Backend, WritableRowStore<Backend> Store, class Fn>
+void update_tiles(Backend& backend, Store& store, std::int64_t tile, Fn&& fn) {
+  const std::int64_t total = store.rows();
+  for_each_tile(backend, total, tile, [&](std::int64_t begin, std::int64_t count) {
+    store.load(backend, begin, count);
+    const auto rows = store.stage(backend, begin, count);
+    const std::int64_t next = begin + count;
+    if (next < total) store.prefetch(backend, next, std::min(tile, total - next));
+    fn(begin, rows);
+    store.store(backend, begin, count);
+  });
+}
+
+/// fn(begin, rows) for consecutive tiles, with rows that fn writes.
+template <class Backend, WritableRowStore<Backend> Store, class Fn>
+void write_tiles(Backend& backend, Store& store, std::int64_t tile, Fn&& fn) {
+  for_each_tile(backend, store.rows(), tile, [&](std::int64_t begin, std::int64_t count) {
+    fn(begin, store.stage(backend, begin, count));
+    store.store(backend, begin, count);
+  });
+}
 
 namespace detail {
 struct AnyBackend {};

@@ -120,7 +120,12 @@ class MadeUpInput {
         video_extents_{frames * height * width, config.out_channels},
         audio_extents_{audio_tokens, config.audio_out_channels} {}
 
-  TransformerInput input() { return {video.input(), audio.input(), skips}; }
+  TransformerInput input() {
+    TransformerInput input{video.input(), audio.input(), skips};
+    if (without_video) input.video.reset();
+    if (without_audio) input.audio.reset();
+    return input;
+  }
   TransformerOutput output() {
     return {{video_velocity_.data(), video_extents_}, {audio_velocity_.data(), audio_extents_}};
   }
@@ -137,6 +142,8 @@ class MadeUpInput {
   MadeUpStream video;
   MadeUpStream audio;
   std::vector<BlockSkips> skips;
+  bool without_video = false;
+  bool without_audio = false;
 
  private:
   std::vector<float> video_velocity_;
