@@ -7,7 +7,7 @@
 #
 #   tests/run.sh [--long] [--preset NAME]
 #
-#   --long         also runs the cases tagged [long]
+#   --long         also runs the cases tagged [long] and every mutant of the CUDA kernels
 #   --preset NAME  which preset of CMakePresets.json to build (release)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -53,6 +53,13 @@ run_cases() {
   echo "== $((SECONDS - started)) s"
 }
 
+if [ -x "build/$preset/bin/simt_tests" ]; then  # g++ without sanitizers only
+  run_cases "build/$preset/bin/simt_tests"
+  if [ "$long" = yes ]; then
+    run_cases cmake --build --preset "$preset" --target simt_mutation
+  fi
+fi
+
 for program in ltxmem_tests ltx2_tests; do
   if [ ! -x "build/$preset/bin/$program" ]; then
     echo "$program was not built"
@@ -67,7 +74,8 @@ done
 
 echo "== scripts"
 started=$SECONDS
-ctest --test-dir "build/$preset" -L script -j "$(nproc)" --output-on-failure 2>&1 | tee "$logs/scripts.log" || true
+ctest --test-dir "build/$preset" -L 'script|cuda-build|mutation' -j "$(nproc)" --output-on-failure 2>&1 |
+  tee "$logs/scripts.log" || true
 if [[ "$(cat "$logs/scripts.log")" =~ ([0-9]+)\ tests\ failed\ out\ of\ ([0-9]+) ]]; then
   passed=$((passed + BASH_REMATCH[2] - BASH_REMATCH[1]))
   failed=$((failed + BASH_REMATCH[1]))
