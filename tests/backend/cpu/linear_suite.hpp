@@ -351,4 +351,26 @@ void terms_add_up(std::size_t count) {
   CHECK(same_bits(one, three));
 }
 
+/// A term whose copied rows fill more memory than another term needs for rows and expanded weights together.
+template <class Gemm>
+void terms_of_very_different_widths_add_up() {
+  constexpr std::int64_t tokens = 3;
+  constexpr std::int64_t outputs = 2;
+  const LinearProblem<float> wide(tokens, 600'000, outputs);
+  const LinearProblem<float, float8_e4m3> narrow(tokens, 8192, outputs);
+  std::vector<float> gaps(static_cast<std::size_t>(tokens * (wide.inputs + 1)));
+  for (std::int64_t n = 0; n < tokens; ++n) {
+    std::copy_n(wide.x.begin() + n * wide.inputs, wide.inputs, gaps.begin() + n * (wide.inputs + 1));
+  }
+  const TensorView<const float, 2> x(gaps.data(), {tokens, wide.inputs}, {wide.inputs + 1, 1});
+  std::vector<double> sums = reference_product(as_doubles(wide.x), as_doubles(wide.w), tokens, outputs, wide.inputs);
+  const std::vector<double> other =
+      reference_product(as_doubles(narrow.x), as_doubles(narrow.w), tokens, outputs, narrow.inputs);
+  for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += other[i];
+  const std::vector<LinearTerm<float>> terms{{x, wide.weight()}, {narrow.x_view(), narrow.weight()}};
+  std::vector<float> y(static_cast<std::size_t>(tokens * outputs));
+  run_linear<Gemm, float, float>(terms, {}, TensorView<float, 2>(y.data(), {tokens, outputs}));
+  CHECK(relative_error(y, sums) < linear_tolerance<float>(wide.inputs));
+}
+
 }  // namespace ltxmem::test

@@ -59,6 +59,9 @@ TEST_CASE("linear: two terms add up in float") {
 TEST_CASE("linear: more terms than panels fit add up all the same") {
   terms_add_up<PortableGemm, bfloat16>(11);
 }
+TEST_CASE("linear: terms of very different widths add up") {
+  terms_of_very_different_widths_add_up<PortableGemm>();
+}
 
 TEST_CASE("linear: workspace is the formula, the dry run's peak and the counted peak") {
   const auto weight_type = GENERATE(DType::f32, DType::bf16, DType::f8_e4m3);

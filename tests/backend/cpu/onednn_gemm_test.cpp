@@ -54,6 +54,9 @@ TEST_CASE("linear on onednn: two terms add up in float") {
 TEST_CASE("linear on onednn: many terms add up in float") {
   terms_add_up<OneDnnGemm, bfloat16>(11);
 }
+TEST_CASE("linear on onednn: terms of very different widths add up") {
+  terms_of_very_different_widths_add_up<OneDnnGemm>();
+}
 
 namespace {
 

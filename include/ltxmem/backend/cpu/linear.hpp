@@ -13,6 +13,7 @@
 #include "ltxmem/backend/cpu/elementwise.hpp"
 #include "ltxmem/backend/cpu/gemm.hpp"
 #include "ltxmem/backend/cpu/thread_pool.hpp"
+#include "ltxmem/backend/cpu/weight_panel.hpp"
 #include "ltxmem/backend/operations.hpp"
 #include "ltxmem/memory/arena.hpp"
 
@@ -32,12 +33,6 @@ namespace ltxmem::cpu {
 namespace detail {
 
 inline constexpr std::int64_t panel_quanta = 16;
-
-template <class Gemm, Element T>
-bool needs_panel(const WeightMatrix& weight) {
-  return weight.dtype != dtype_of<T> || reinterpret_cast<std::uintptr_t>(weight.data) % alignof(T) != 0 ||
-         (Gemm::dense_operands && weight.row_stride != weight.columns);
-}
 
 /// What one worker needs for one term.
 struct LinearLayout {
@@ -83,35 +78,6 @@ LinearLayout linear_layout(std::int64_t tokens, const WeightMatrix& weight) {
   return layout;
 }
 
-/// Rows [begin, begin + count) of a weight as dense T.
-template <Element T>
-void expand_panel(const WeightMatrix& weight, std::int64_t begin, std::int64_t count, T* to) {
-  with_floating_type(weight.dtype, [&]<class W>(const W*) {
-    const std::byte* row = weight.row_slice(begin, count).data;
-    for (std::int64_t n = 0; n < count; ++n, to += weight.columns) {
-      if constexpr (std::is_same_v<W, T>) {
-        std::memcpy(to, row, static_cast<std::size_t>(weight.columns) * sizeof(T));
-      } else if constexpr (std::is_same_v<W, float8_e4m3>) {
-        static constexpr auto values = [] {
-          std::array<T, 256> table{};
-          for (std::size_t code = 0; code < 256; ++code) {
-            table[code] = T(ltxmem::detail::float8_e4m3_value(static_cast<std::uint8_t>(code)));
-          }
-          return table;
-        }();
-        for (std::int64_t k = 0; k < weight.columns; ++k) to[k] = values[std::to_integer<std::size_t>(row[k])];
-      } else {
-        for (std::int64_t k = 0; k < weight.columns; ++k) {
-          W value;
-          std::memcpy(&value, row + static_cast<std::size_t>(k) * sizeof(W), sizeof(W));  // may be misaligned
-          to[k] = static_cast<T>(static_cast<float>(value));
-        }
-      }
-      row += static_cast<std::size_t>(weight.row_stride) * sizeof(W);
-    }
-  });
-}
-
 /// Applies the epilogue to a tile of sums, which it overwrites, and writes the tile of y that begins at (row, column).
 template <class Out>
 void finish_tile(TensorView<float, 2> sums, const LinearEpilogue<Out>& epilogue, TensorView<Out, 2> y, std::int64_t row,
@@ -151,7 +117,6 @@ class LinearCall {
              TensorView<Out, 2> y)
       : gemm_(gemm), terms_(terms), epilogue_(epilogue), y_(y) {
     std::size_t all_panels = 0;
-    std::size_t largest_panel = 0;
     columns_ = gemm_columns;
     for (const LinearTerm<T>& term : terms) {
       const LinearLayout layout = linear_layout<Gemm, T>(y.extent(0), term.weight);
@@ -163,13 +128,10 @@ class LinearCall {
     // Sum and product share the tile's memory when there are several terms, so blocks are half as wide.
     if (terms.size() > 1) columns_ /= 2;
     for (const LinearTerm<T>& term : terms) {
-      const std::size_t bytes = panel_bytes<Gemm, T>(columns_, term.weight);
-      all_panels += bytes;
-      largest_panel = std::max(largest_panel, bytes);
+      all_panels += panel_bytes<Gemm, T>(columns_, term.weight);
     }
     tile_elements_ = std::min(y.extent(0), row_quantum) * columns_;
-    keep_panels_ = panels_begin() + all_panels <= worker_bytes_;
-    expects(panels_begin() + largest_panel <= worker_bytes_, "linear: terms of too different widths in one call");
+    keep_panels_ = rows_begin() + rows_bytes_ + all_panels <= worker_bytes_;
     group_ = all_panels > 0 ? panel_quanta : 1;
     groups_ = ceil_div(ceil_div(y.extent(0), row_quantum), group_);
   }
@@ -187,17 +149,18 @@ class LinearCall {
       const Extents<2> extents{std::min(row_quantum, end - row), width};
       const TensorView<float, 2> sums(reinterpret_cast<float*>(memory), extents);
       const TensorView<float, 2> product(sums.data() + tile_elements_, extents);
-      std::byte* panel = memory + panels_begin();
+      std::byte* kept = memory + rows_begin() + rows_bytes_;
       for (const LinearTerm<T>& term : terms_) {
         const bool first = &term == terms_.data();
         TensorView<const T, 2> weight(reinterpret_cast<const T*>(term.weight.row_slice(column, width).data),
                                       {width, term.weight.columns}, {term.weight.row_stride, 1});
         if (needs_panel<Gemm, T>(term.weight)) {
+          std::byte* panel = keep_panels_ ? kept : memory + rows_begin() + rows_bytes<Gemm, T>(term.weight.columns);
           if (row == begin || !keep_panels_) {
             expand_panel(term.weight, column, width, reinterpret_cast<T*>(panel));
           }
           weight = {reinterpret_cast<const T*>(panel), {width, term.weight.columns}};
-          if (keep_panels_) panel += panel_bytes<Gemm, T>(columns_, term.weight);
+          if (keep_panels_) kept += panel_bytes<Gemm, T>(columns_, term.weight);
         }
         multiply(term.x.rows(row, extents[0]), weight, first ? sums : product, memory);
         accumulate(term, first, product, sums);
@@ -211,7 +174,6 @@ class LinearCall {
     return aligned_bytes(static_cast<std::size_t>(tile_elements_) * sizeof(float) * (terms_.size() > 1 ? 2 : 1));
   }
   std::size_t rows_begin() const noexcept { return scratch_begin() + scratch_bytes_; }
-  std::size_t panels_begin() const noexcept { return rows_begin() + rows_bytes_; }
 
   void multiply(TensorView<const T, 2> x, TensorView<const T, 2> weight, TensorView<float, 2> product,
                 std::byte* memory) const {
@@ -220,7 +182,7 @@ class LinearCall {
       return;
     }
     T* rows = reinterpret_cast<T*>(memory + rows_begin());
-    const std::int64_t most = static_cast<std::int64_t>(rows_bytes_ / sizeof(T)) / x.extent(1);
+    const std::int64_t most = static_cast<std::int64_t>(rows_bytes<Gemm, T>(x.extent(1)) / sizeof(T)) / x.extent(1);
     for (std::int64_t begin = 0; begin < x.extent(0); begin += most) {
       const std::int64_t count = std::min(most, x.extent(0) - begin);
       for (std::int64_t row = 0; row < count; ++row) {
@@ -255,6 +217,8 @@ class LinearCall {
   std::size_t scratch_bytes_ = 0;
   std::size_t rows_bytes_ = 0;
   std::int64_t tile_elements_ = 0;
+  /// The panels of all terms fit behind the longest copied rows, so each is expanded once per item. If not, the terms
+  /// take turns: each has its own rows and panel in the memory that its layout asked for, expanded once per tile.
   bool keep_panels_ = false;
 };
 
