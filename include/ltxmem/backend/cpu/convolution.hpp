@@ -5,11 +5,13 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "ltxmem/backend/checks.hpp"
 #include "ltxmem/backend/cpu/elementwise.hpp"
 #include "ltxmem/backend/cpu/gemm.hpp"
 #include "ltxmem/backend/cpu/thread_pool.hpp"
+#include "ltxmem/backend/cpu/weight_panel.hpp"
 #include "ltxmem/backend/operations.hpp"
 #include "ltxmem/memory/arena.hpp"
 
@@ -18,7 +20,7 @@
 ///
 /// Memory    per thread one patch matrix [row_quantum, in * taps] of T, one tile of fp32 and the product's scratch;
 ///           shared one panel of weights [gemm_columns, in * taps] of T where they are not used in place: for weights
-///           of another type and for transposed convolutions
+///           of another type, misaligned or with gaps (needs_panel), and for transposed convolutions
 /// Numerics  every output is one fp32 sum over its patch; scale, bias and residual are applied in fp32; one rounding to
 ///           T. The same bits for every thread count
 
@@ -155,11 +157,6 @@ struct ConvolutionEpilogue {
   }
 };
 
-template <Element T>
-bool used_in_place(const WeightMatrix& weight) {
-  return weight.dtype == dtype_of<T>;
-}
-
 /// In how many parts the outputs of each block of positions are handed out, so that few positions still occupy every
 /// thread. Each part gathers its patches anew; no bit depends on it.
 inline std::int64_t output_parts(int threads, std::int64_t position_blocks, std::int64_t column_blocks) {
@@ -172,7 +169,7 @@ template <class Gemm, Element T>
 std::size_t convolution_workspace_bytes(int threads, const WeightMatrix& weight, const ConvolutionGeometry& geometry) {
   using Cutter = detail::ScratchCutter;
   const std::int64_t panel =
-      detail::used_in_place<T>(weight) ? 0 : std::min(weight.rows, gemm_columns) * weight.columns;
+      detail::needs_panel<Gemm, T>(weight) ? std::min(weight.rows, gemm_columns) * weight.columns : 0;
   const std::size_t thread =
       detail::PatchProduct<Gemm, T>::bytes(weight.columns, weight.rows) + Cutter::bytes<const T*>(geometry.taps());
   return Cutter::bytes<T>(weight.columns / geometry.taps()) + Cutter::bytes<T>(panel) +
@@ -202,7 +199,7 @@ void convolve(ThreadPool& pool, const Gemm& gemm, TensorView<const T, 4> x, cons
   T* zeros = cutter.take<T>(channels);
   std::fill(zeros, zeros + channels, T(0.0F));
 
-  const bool in_place = detail::used_in_place<T>(weight);
+  const bool in_place = !detail::needs_panel<Gemm, T>(weight);
   const std::int64_t panel_rows = in_place ? weight.rows : std::min(weight.rows, gemm_columns);
   T* panel = in_place ? nullptr : cutter.take<T>(panel_rows * weight.columns);
   void* thread_scratch = cutter.take<std::byte>(0);
@@ -213,14 +210,8 @@ void convolve(ThreadPool& pool, const Gemm& gemm, TensorView<const T, 4> x, cons
     const WeightMatrix part = weight.row_slice(group, std::min(panel_rows, weight.rows - group));
     TensorView<const T, 2> rows(reinterpret_cast<const T*>(part.data), {part.rows, part.columns}, {part.row_stride, 1});
     if (!in_place) {
-      pool.parallel_for(part.rows, [&](std::int64_t row, int) {
-        with_floating_type(part.dtype, [&](auto* type) {
-          const auto* from = reinterpret_cast<decltype(type)>(part.data) + row * part.row_stride;
-          for (std::int64_t i = 0; i < part.columns; ++i) {
-            panel[row * part.columns + i] = static_cast<T>(static_cast<float>(from[i]));
-          }
-        });
-      });
+      pool.parallel_for(part.rows,
+                        [&](std::int64_t row, int) { detail::expand_panel(part, row, 1, panel + row * part.columns); });
       rows = {panel, {part.rows, part.columns}};
     }
 
@@ -269,14 +260,14 @@ void pack_phase(ThreadPool& pool, const TransposedConvolutionArguments& argument
   constexpr std::int64_t outputs = 16;  // neighbours share cache lines of the stored weight
   const WeightMatrix& weight = arguments.weight;
   pool.parallel_for(ceil_div(count, outputs), [&](std::int64_t item, int) {
-    with_floating_type(weight.dtype, [&](auto* type) {
-      const auto* stored = reinterpret_cast<decltype(type)>(weight.data);
+    with_floating_type(weight.dtype, [&]<class W>(const W*) {
       for (std::int64_t channel = 0; channel < weight.rows; ++channel) {
         for (std::int64_t o = item * outputs; o < std::min(count, (item + 1) * outputs); ++o) {
-          const auto* kernel = stored + channel * weight.row_stride + (begin + o) * arguments.kernel + phase;
+          const std::int64_t first = channel * weight.row_stride + (begin + o) * arguments.kernel + phase;
           for (std::int64_t tap = 0; tap < taps; ++tap) {
-            panel[(o * taps + tap) * weight.rows + channel] =
-                static_cast<T>(static_cast<float>(kernel[tap * arguments.stride]));
+            W value;  // may be misaligned where it is stored
+            std::memcpy(&value, weight.data + (first + tap * arguments.stride) * std::int64_t{sizeof(W)}, sizeof(W));
+            panel[(o * taps + tap) * weight.rows + channel] = static_cast<T>(static_cast<float>(value));
           }
         }
       }
