@@ -25,6 +25,7 @@
 #include "ltxmem/ops/group_norm.hpp"
 #include "ltxmem/parallel/communicator.hpp"
 #include "ltxmem/stores/host_row_store.hpp"
+#include "ltxmem/stores/placed_row_store.hpp"
 #include "ltxmem/stores/recomputed_row_store.hpp"
 #include "ltxmem/version.hpp"
 #include "ltxmem/weights/any_linear.hpp"

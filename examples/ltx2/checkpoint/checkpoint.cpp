@@ -63,14 +63,15 @@ WeightVector Checkpoint::vector(std::string_view name, std::int64_t size) const 
   return vector;
 }
 
-LinearWeights Checkpoint::linear(std::string_view module, std::int64_t outputs, std::int64_t inputs) const {
+LinearWeights Checkpoint::linear(std::string_view module, std::int64_t outputs, std::int64_t inputs,
+                                 const Loras& loras) const {
   const std::string name(module);
   LinearWeights layer;
   layer.weight = matrix(name + ".weight", outputs, inputs);
   if (has(name + ".bias")) layer.bias = vector(name + ".bias", outputs);
   if (!module.starts_with(transformer_prefix)) return layer;
   module.remove_prefix(transformer_prefix.size());
-  for (const ActiveLora& lora : loras_) {
+  for (const ActiveLora& lora : loras) {
     if (const LoraFile::Pair* pair = lora.file->find(module)) {
       layer.loras.push_back({pair->a, pair->b, lora.strength});
     }
@@ -89,20 +90,24 @@ LinearWeights Checkpoint::convolution(std::string_view module, std::int64_t outp
   return layer;
 }
 
-std::vector<Checkpoint::SourcedTensor> Checkpoint::tensors_below(std::string_view prefix) const {
+std::vector<Checkpoint::SourcedTensor> Checkpoint::tensors_below(std::string_view prefix,
+                                                                 const std::vector<std::string>& exceptions) const {
   std::vector<SourcedTensor> found;
-  for (const StoredTensor& tensor : tensors_.tensors()) {
-    if (tensor.name.starts_with(prefix)) found.push_back({&tensors_, &tensor});
-  }
-  if (!prefix.starts_with(transformer_prefix)) return found;
-  // The names of a LoRA start with a shorter prefix: "diffusion_model.".
-  const std::string_view lora_prefix = prefix.substr(prefix.find('.') + 1);
-  std::set<const LoraFile*> seen;  // one file may be active twice, with two strengths
-  for (const ActiveLora& lora : loras_) {
-    if (!seen.insert(lora.file.get()).second) continue;
-    for (const StoredTensor& tensor : lora.file->tensors().tensors()) {
-      if (tensor.name.starts_with(lora_prefix)) found.push_back({&lora.file->tensors(), &tensor});
+  const auto add = [&](const TensorSource& source, std::string_view start) {
+    for (const StoredTensor& tensor : source.tensors()) {
+      if (!tensor.name.starts_with(start)) continue;
+      const std::string_view rest = std::string_view(tensor.name).substr(start.size());
+      if (std::any_of(exceptions.begin(), exceptions.end(), [&](auto& name) { return rest.starts_with(name); }))
+        continue;
+      found.push_back({&source, &tensor});
     }
+  };
+  add(tensors_, prefix);
+  if (!prefix.starts_with(transformer_prefix)) return found;
+  std::set<const LoraFile*> seen;  // one file may be active twice, with two strengths
+  for (const ActiveLora& lora : *loras_) {
+    // The names of a LoRA start with a shorter prefix: "diffusion_model.".
+    if (seen.insert(lora.file.get()).second) add(lora.file->tensors(), prefix.substr(prefix.find('.') + 1));
   }
   return found;
 }
@@ -128,7 +133,9 @@ void Checkpoint::add_lora(std::shared_ptr<const LoraFile> lora, float strength) 
                     ltxmem::shape_text(weight->shape));
     }
   }
-  loras_.push_back({std::move(lora), strength});
+  auto loras = std::make_shared<Loras>(*loras_);
+  loras->push_back({std::move(lora), strength});
+  loras_ = std::move(loras);
 }
 
 }  // namespace ltx2

@@ -62,8 +62,17 @@ class Checkpoint {
   /// A tensor of exactly this shape, any rank, as a matrix [first extent, product of the others].
   ltxmem::WeightMatrix tensor(std::string_view name, const std::vector<std::int64_t>& shape) const;
 
+  struct ActiveLora {
+    std::shared_ptr<const LoraFile> file;
+    float strength;
+  };
+  using Loras = std::vector<ActiveLora>;
+
   /// `<module>.weight` [outputs, inputs], `<module>.bias` [outputs] if there is one, and the LoRAs of the module.
-  LinearWeights linear(std::string_view module, std::int64_t outputs, std::int64_t inputs) const;
+  LinearWeights linear(std::string_view module, std::int64_t outputs, std::int64_t inputs) const {
+    return linear(module, outputs, inputs, *loras_);
+  }
+  LinearWeights linear(std::string_view module, std::int64_t outputs, std::int64_t inputs, const Loras& loras) const;
 
   /// `<module>.weight` [outputs, inputs, kernel...] and `<module>.bias` [outputs] if there is one.
   LinearWeights convolution(std::string_view module, std::int64_t outputs, std::int64_t inputs,
@@ -75,8 +84,11 @@ class Checkpoint {
   /// Where the decoder layers of Gemma begin; one of three prefixes in use ("language_model.model." and others).
   WeightScope gemma() const;
 
-  /// Adds strength times this LoRA to every linear() taken from now on. IoError when a module that it targets is
-  /// missing here or has another shape.
+  /// The LoRAs in use now; later changes leave the list alone.
+  const std::shared_ptr<const Loras>& loras() const noexcept { return loras_; }
+
+  /// Adds strength times this LoRA to every linear() and scope taken from now on. IoError when a module that it targets
+  /// is missing here or has another shape.
   void add_lora(std::shared_ptr<const LoraFile> lora, float strength);
 
   /// A tensor and the file it is in.
@@ -85,24 +97,25 @@ class Checkpoint {
     const StoredTensor* tensor;
   };
 
-  /// All tensors whose names start with a prefix, in the order of the files, then the LoRAs of the modules there.
-  std::vector<SourcedTensor> tensors_below(std::string_view prefix) const;
+  /// All tensors whose names start with a prefix, in the order of the files, then the LoRAs of the modules there;
+  /// without those whose names go on with one of the exceptions.
+  std::vector<SourcedTensor> tensors_below(std::string_view prefix, const std::vector<std::string>& exceptions) const;
 
-  /// Forgets all LoRAs; LinearWeights taken before keep theirs.
-  void clear_loras() noexcept { loras_.clear(); }
+  /// Forgets all LoRAs; LinearWeights and scopes taken before keep theirs.
+  void clear_loras() noexcept { loras_ = no_loras(); }
 
  private:
-  struct ActiveLora {
-    std::shared_ptr<const LoraFile> file;
-    float strength;
-  };
+  static const std::shared_ptr<const Loras>& no_loras() {
+    static const auto none = std::make_shared<const Loras>();
+    return none;
+  }
 
   [[noreturn]] void fail(std::string_view tensor, std::string_view reason) const;
   const StoredTensor& checked(std::string_view name, const std::vector<std::int64_t>& shape) const;
 
   TensorSource tensors_;
   ModelConfig config_;
-  std::vector<ActiveLora> loras_;
+  std::shared_ptr<const Loras> loras_ = no_loras();
 };
 
 /// The part of a checkpoint whose names start with a prefix, where it lies in the file or in a copy. Borrows the
@@ -110,7 +123,7 @@ class Checkpoint {
 class WeightScope {
  public:
   WeightScope(const Checkpoint& checkpoint, std::string prefix)
-      : checkpoint_(&checkpoint), prefix_(std::move(prefix)) {}
+      : checkpoint_(&checkpoint), loras_(checkpoint.loras()), prefix_(std::move(prefix)) {}
 
   const std::string& prefix() const noexcept { return prefix_; }
   const Checkpoint& checkpoint() const noexcept { return *checkpoint_; }
@@ -126,7 +139,7 @@ class WeightScope {
     return moved(checkpoint_->tensor(full(name), shape));
   }
   LinearWeights linear(std::string_view module, std::int64_t outputs, std::int64_t inputs) const {
-    return moved(checkpoint_->linear(full(module), outputs, inputs));
+    return moved(checkpoint_->linear(full(module), outputs, inputs, *loras_));
   }
   LinearWeights convolution(std::string_view module, std::int64_t outputs, std::int64_t inputs,
                             const std::vector<std::int64_t>& kernel) const {
@@ -174,6 +187,7 @@ class WeightScope {
   }
 
   const Checkpoint* checkpoint_;
+  std::shared_ptr<const Checkpoint::Loras> loras_;  // those of the time when the scope was made
   std::string prefix_;
   const WeightPlaces* places_ = nullptr;  // null: in the file
   const std::byte* address_ = nullptr;

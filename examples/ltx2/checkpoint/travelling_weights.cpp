@@ -42,14 +42,15 @@ std::vector<std::string> numbered_prefixes(const std::string& prefix, std::int64
 }
 
 ModelBlocks::ModelBlocks(const Checkpoint& checkpoint, const std::vector<std::string>& prefixes,
-                         const WeightPlacement& placement)
-    : checkpoint_(checkpoint), prefixes_(prefixes), placement_(placement) {
+                         const WeightPlacement& placement, const std::vector<std::string>& exceptions)
+    : placement_(placement) {
+  for (const std::string& prefix : prefixes) scopes_.push_back(checkpoint.prefixed(prefix));
   if (placement.in_place()) return;
   std::vector<std::vector<Checkpoint::SourcedTensor>> tensors;
   std::vector<std::size_t> streamed;
   const auto resident = static_cast<std::size_t>(placement.stream ? placement.resident_blocks : 0);
-  for (const std::string& prefix : prefixes_) {
-    tensors.push_back(checkpoint.tensors_below(prefix));
+  for (const std::string& prefix : prefixes) {
+    tensors.push_back(checkpoint.tensors_below(prefix, exceptions));
     ltxmem::expects<ltxmem::IoError>(!tensors.back().empty(), checkpoint.tensors().name(), ": no tensors below ",
                                      prefix);
     if (!placement.stream || tensors.size() <= resident) continue;
@@ -73,7 +74,7 @@ ModelBlocks::ModelBlocks(const Checkpoint& checkpoint, const std::vector<std::st
 }
 
 WeightScope ModelBlocks::in_place(std::int64_t block) const {
-  return checkpoint_.prefixed(prefixes_.at(static_cast<std::size_t>(block)));
+  return scopes_.at(static_cast<std::size_t>(block));
 }
 
 WeightScope ModelBlocks::at(std::int64_t block, const std::byte* address) const {

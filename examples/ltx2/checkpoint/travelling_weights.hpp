@@ -29,11 +29,13 @@ class ModelBlocks {
  public:
   /// Streamed blocks that the page cache has no room for are dropped from it after every use; it keeps the first ones
   /// after the resident ones.
-  ModelBlocks(const Checkpoint& checkpoint, const std::vector<std::string>& prefixes, const WeightPlacement& placement);
+  /// Left out are tensors whose names go on with one of the exceptions.
+  ModelBlocks(const Checkpoint& checkpoint, const std::vector<std::string>& prefixes, const WeightPlacement& placement,
+              const std::vector<std::string>& exceptions = {});
   ModelBlocks(const ModelBlocks&) = delete;
   ModelBlocks& operator=(const ModelBlocks&) = delete;
 
-  std::int64_t size() const noexcept { return static_cast<std::int64_t>(blocks_.size()); }
+  std::int64_t size() const noexcept { return static_cast<std::int64_t>(scopes_.size()); }
   const std::vector<ltxmem::WeightBlock>& blocks() const noexcept { return blocks_; }
 
   /// Where to find block i in the file, or at an address on the device.
@@ -46,8 +48,7 @@ class ModelBlocks {
   ltxmem::WeightStreamOptions options() const;
 
  private:
-  const Checkpoint& checkpoint_;
-  std::vector<std::string> prefixes_;
+  std::vector<WeightScope> scopes_;
   WeightPlacement placement_;
   std::vector<WeightPlaces> places_;
   std::vector<ltxmem::WeightBlock> blocks_;

@@ -9,12 +9,26 @@
 #include <vector>
 
 #include "checkpoint/checkpoint.hpp"
+#include "checkpoint/travelling_weights.hpp"
 #include "ltxmem/backend/tiles.hpp"
 #include "runtime/scheme.hpp"
 #include "transformer/block.hpp"
 #include "transformer/stream.hpp"
 
 namespace ltx2 {
+
+/// The weights of a transformer as they travel: the blocks, and what is outside them, which stays.
+struct TransformerWeights {
+  TransformerWeights(const Checkpoint& checkpoint, const TransformerConfig& config, const WeightPlacement& placement)
+      : ends(checkpoint, {prefix}, {.device_reads_files = placement.device_reads_files},
+             {"transformer_blocks.", "video_embeddings_connector.", "audio_embeddings_connector."}),
+        blocks(checkpoint, numbered_prefixes(std::string(prefix) + "transformer_blocks.", config.layers), placement) {}
+
+  static constexpr const char* prefix = "model.diffusion_model.";
+
+  ModelBlocks ends;
+  ModelBlocks blocks;
+};
 
 /// The audio-video diffusion transformer: one forward pass for one sample.
 ///
@@ -29,20 +43,20 @@ namespace ltx2 {
 template <ltxmem::Element T, ltxmem::Backend<T> Backend>
 class Transformer {
  public:
-  /// Binds the weights of the file; the configuration may differ from the file's in what changes no shape.
-  Transformer(const Checkpoint& checkpoint, const TransformerConfig& config)
-      : video_(weights(checkpoint), config, StreamKind::video), audio_(weights(checkpoint), config, StreamKind::audio) {
-    blocks_.reserve(static_cast<std::size_t>(config.layers));
-    for (std::int64_t i = 0; i < config.layers; ++i) {
-      blocks_.emplace_back(weights(checkpoint).scope("transformer_blocks." + std::to_string(i)), config);
-    }
+  /// The configuration may differ from the file's in what changes no shape. IoError when tensors do not fit it.
+  Transformer(const TransformerWeights& weights, const TransformerConfig& config) : config_(config) {
+    const Ends ends(weights.ends.in_place(0), config);
+    for (std::int64_t i = 0; i < config.layers; ++i) Block<T, Backend>(weights.blocks.in_place(i), config);
   }
 
-  void operator()(Backend& backend, const TransformerInput& input, const TransformerOutput& output, Scheme scheme,
-                  const Tiles& options, ltxmem::Workspace& workspace) const {
+  /// Weights are bound to the place where they are at the time: for the ends until the pass is over, for a block until
+  /// the next one is asked for.
+  void operator()(Backend& backend, BlockStream<Backend>& ends, BlockStream<Backend>& blocks,
+                  const TransformerInput& input, const TransformerOutput& output, Scheme scheme, const Tiles& options,
+                  ltxmem::Workspace& workspace) const {
     ltxmem::expects(input.video || input.audio, "transformer: neither video nor audio");
-    ltxmem::expects(input.skips.empty() || input.skips.size() == blocks_.size(), "transformer: perturbations for ",
-                    input.skips.size(), " blocks of ", blocks_.size());
+    ltxmem::expects(input.skips.empty() || input.skips.size() == static_cast<std::size_t>(config_.layers),
+                    "transformer: perturbations for ", input.skips.size(), " blocks of ", config_.layers);
     const SchemeTable table = scheme_table(scheme);
     const Tiles tiles = effective_tiles(table, options, input);
     static_assert(ltxmem::row_quantum % ltxmem::key_quantum == 0,
@@ -52,27 +66,33 @@ class Transformer {
     const auto pinned_scope = workspace.pinned.scope();
     std::optional<Stream<T, Backend>> video;
     std::optional<Stream<T, Backend>> audio;
+    const Ends bound(ends.acquire(0), config_);
     {
       const ltxmem::Step step(backend, "conditioning");
       const auto sigma = [](const std::optional<StreamInput>& other) {
         return other ? std::optional<float>(other->sigma) : std::nullopt;
       };
       if (input.video) {
-        video.emplace(video_.begin(backend, *input.video, sigma(input.audio), tiles.queries, table.x, workspace));
+        video.emplace(bound.video.begin(backend, *input.video, sigma(input.audio), tiles.queries, table.x, workspace));
       }
       if (input.audio) {
-        audio.emplace(audio_.begin(backend, *input.audio, sigma(input.video), tiles.queries,
-                                   ltxmem::MemorySpace::device, workspace));
+        audio.emplace(bound.audio.begin(backend, *input.audio, sigma(input.video), tiles.queries,
+                                        ltxmem::MemorySpace::device, workspace));
       }
     }
-    for (std::size_t i = 0; i < blocks_.size(); ++i) {
-      const ltxmem::Step step(backend, "block", static_cast<std::int64_t>(i));
-      blocks_[i](backend, video ? &*video : nullptr, audio ? &*audio : nullptr,
-                 input.skips.empty() ? BlockSkips{} : input.skips[i], table, tiles, workspace);
+    for (std::int64_t i = 0; i < config_.layers; ++i) {
+      const ltxmem::Step step(backend, "block", i);
+      const Block<T, Backend> block(blocks.acquire(i), config_);
+      block(backend, video ? &*video : nullptr, audio ? &*audio : nullptr,
+            input.skips.empty() ? BlockSkips{} : input.skips[static_cast<std::size_t>(i)], table, tiles, workspace);
     }
     const ltxmem::Step step(backend, "output");
-    if (video && !output.video.empty()) video_.finish(backend, *video, tiles.queries, output.video, workspace.device);
-    if (audio && !output.audio.empty()) audio_.finish(backend, *audio, tiles.queries, output.audio, workspace.device);
+    if (video && !output.video.empty()) {
+      bound.video.finish(backend, *video, tiles.queries, output.video, workspace.device);
+    }
+    if (audio && !output.audio.empty()) {
+      bound.audio.finish(backend, *audio, tiles.queries, output.audio, workspace.device);
+    }
   }
 
  private:
@@ -88,11 +108,15 @@ class Transformer {
     return tiles;
   }
 
-  static WeightScope weights(const Checkpoint& checkpoint) { return checkpoint.prefixed("model.diffusion_model."); }
+  struct Ends {
+    Ends(const WeightScope& weights, const TransformerConfig& config)
+        : video(weights, config, StreamKind::video), audio(weights, config, StreamKind::audio) {}
 
-  StreamEnds<T, Backend> video_;
-  StreamEnds<T, Backend> audio_;
-  std::vector<Block<T, Backend>> blocks_;
+    StreamEnds<T, Backend> video;
+    StreamEnds<T, Backend> audio;
+  };
+
+  TransformerConfig config_;
 };
 
 }  // namespace ltx2

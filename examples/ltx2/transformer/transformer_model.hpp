@@ -16,7 +16,7 @@ namespace ltx2 {
 /// Every call is planned first, which costs next to nothing; the workspace is kept from call to call and only made anew
 /// when a call needs more.
 ///
-/// Memory    that of Transformer, in the device space, while the object lives
+/// Memory    that of Transformer and, unless weights are used in place, their slots, while the object lives
 /// Throws    ShapeError for inputs that do not fit the configuration; OutOfMemory; Cancelled
 ///
 /// The LoRAs that the checkpoint has when the object is made stay part of it. Borrows runtime and checkpoint.
