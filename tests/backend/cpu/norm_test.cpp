@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "support/catch.hpp"
@@ -406,6 +407,27 @@ TEST_CASE("a head norm gives the same bits for every thread count and cut") {
     cpu::head_norm(pool, matrix(parts, c.width()).rows(begin, count), part);
   }
   CHECK(parts == whole);
+}
+
+TEST_CASE("a head norm refuses a token that stands outside of its rotary tables") {
+  ThreadPool pool(1);
+  HeadCase c;
+  c.fill();
+  auto x = random_values<float>(c.tokens * c.width(), 29);
+  const auto before = x;
+  const TensorView<const std::int32_t, 2> coordinate = c.arguments.rotary.coordinate;
+  std::vector<std::int32_t> moved(coordinate.data(), coordinate.data() + coordinate.size());
+  const std::int64_t rows = c.arguments.rotary.cosine.extent(0);
+  HeadNormArguments arguments = c.arguments;
+  arguments.rotary.coordinate = {moved.data(), coordinate.extents()};
+  const std::string token = std::to_string(coordinate.extent(0) - 1);
+  for (const std::int64_t row : {std::int64_t{-1}, rows}) {
+    moved.back() = static_cast<std::int32_t>(row);
+    CHECK_THROWS_WITH(cpu::head_norm(pool, matrix(x, c.width()), arguments),
+                      "head norm: token " + token + " stands at row " + std::to_string(row) +
+                          " of rotary tables with " + std::to_string(rows));
+  }
+  CHECK(x == before);
 }
 
 TEST_CASE("a head norm refuses shapes that do not fit, naming both") {

@@ -139,6 +139,18 @@ inline void slot_angles(const RotaryTable& rotary, std::int64_t token, std::int6
   }
 }
 
+/// Throws ShapeError unless every token stands at a row of the tables on every axis.
+inline void check_coordinates(const RotaryTable& rotary) {
+  const TensorView<const std::int32_t, 2>& coordinate = rotary.coordinate;
+  if (rotary.empty()) return;
+  for (std::int64_t n = 0; n < coordinate.extent(0); ++n) {
+    for (std::int64_t axis = 0; axis < coordinate.extent(1); ++axis) {
+      expects(coordinate(n, axis) >= 0 && coordinate(n, axis) < rotary.cosine.extent(0), "head norm: token ", n,
+              " stands at row ", coordinate(n, axis), " of rotary tables with ", rotary.cosine.extent(0));
+    }
+  }
+}
+
 }  // namespace detail
 
 /// x <- rotate(norm(x) * (weight_offset + weight)), in place; see HeadNormArguments.
@@ -148,6 +160,7 @@ inline void slot_angles(const RotaryTable& rotary, std::int64_t token, std::int6
 template <Element T>
 void head_norm(ThreadPool& pool, TensorView<T, 2> x, const HeadNormArguments& arguments) {
   ltxmem::detail::check_head_norm(x, arguments);
+  detail::check_coordinates(arguments.rotary);
   if (x.empty()) return;
   const std::int64_t width = x.extent(1);
   const std::int64_t head_dim = width / arguments.heads;
