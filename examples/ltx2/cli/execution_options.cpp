@@ -2,11 +2,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/execution_options.hpp"
 
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "ltxmem/backend/operations.hpp"
+#include "runtime/scheme.hpp"
 
 namespace ltx2 {
+namespace {
+
+std::vector<std::string> scheme_names() {
+  std::vector<std::string> names;
+  for (const Scheme scheme : schemes) names.emplace_back(scheme_name(scheme));
+  return names;
+}
+
+}  // namespace
 
 void ExecutionOptions::add_to(CLI::App& app) {
   constexpr std::int64_t most_tokens = std::int64_t{1} << 40;
@@ -27,7 +39,7 @@ void ExecutionOptions::add_to(CLI::App& app) {
          "--scheme", scheme,
          "Where the transformer keeps its long tensors. plain: everything at once; E1: x, keys and values on the "
          "device; E3: keys and values in host memory; E4: x as well. Same bits")
-      ->check(CLI::IsMember({"plain", "E1", "E3", "E4"}))
+      ->check(CLI::IsMember(scheme_names()))
       ->capture_default_str()
       ->group(group);
   app.add_option("--ffn-chunk", ffn_chunk,
