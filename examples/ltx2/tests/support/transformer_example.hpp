@@ -152,4 +152,26 @@ class MadeUpInput {
   ltxmem::Extents<2> audio_extents_;
 };
 
+/// How a pass is cut up and shared out.
+struct Execution {
+  std::int64_t query_tile;
+  std::int64_t key_tile;
+  std::int64_t ffn_chunk;
+  int threads;
+};
+
+/// The velocities of one forward pass executed in this way.
+inline std::vector<float> run(MadeUpInput& input, const Checkpoint& checkpoint, ltxmem::DType dtype,
+                              const Execution& how, Scheme scheme = Scheme::e1) {
+  Settings settings;
+  settings.dtype = dtype;
+  settings.scheme = scheme;
+  settings.query_tile = how.query_tile;
+  settings.key_tile = how.key_tile;
+  settings.ffn_chunk = how.ffn_chunk;
+  settings.threads = how.threads;
+  Runtime runtime(settings);
+  return input.run(runtime, checkpoint);
+}
+
 }  // namespace ltx2::test

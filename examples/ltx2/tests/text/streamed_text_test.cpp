@@ -1,11 +1,11 @@
 // SPDX-FileCopyrightText: The ltxmem authors
 // SPDX-License-Identifier: Apache-2.0
 #include <cstdint>
-#include <cstring>
 #include <stop_token>
 #include <vector>
 
 #include "support/catch.hpp"
+#include "support/numbers.hpp"
 #include "tests/support/golden_case.hpp"
 #include "text/encode_prompt.hpp"
 
@@ -15,6 +15,7 @@ namespace {
 
 using namespace ltx2;
 using namespace ltx2::test;
+using ltxmem::test::same_bits;
 
 std::vector<WeightPlacement> placements() {
   std::vector<WeightPlacement> all;
@@ -55,10 +56,6 @@ Encoded encode(const Models& models, const Settings& settings, std::stop_token s
                 {{encoded.video.data(), {length, video_width}}, {encoded.audio.data(), {length, audio_width}}});
   encoded.stage = runtime.report().stages.back();
   return encoded;
-}
-
-bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
 }  // namespace

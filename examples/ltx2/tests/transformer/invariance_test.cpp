@@ -1,6 +1,5 @@
 // SPDX-FileCopyrightText: The ltxmem authors
 // SPDX-License-Identifier: Apache-2.0
-#include <cstring>
 #include <vector>
 
 #include "support/catch.hpp"
@@ -13,28 +12,7 @@ namespace {
 
 using namespace ltx2;
 using namespace ltx2::test;
-
-struct Execution {
-  std::int64_t query_tile;
-  std::int64_t key_tile;
-  std::int64_t ffn_chunk;
-  int threads;
-};
-
-std::vector<float> run(MadeUpInput& input, const Checkpoint& checkpoint, ltxmem::DType dtype, const Execution& how) {
-  Settings settings;
-  settings.dtype = dtype;
-  settings.query_tile = how.query_tile;
-  settings.key_tile = how.key_tile;
-  settings.ffn_chunk = how.ffn_chunk;
-  settings.threads = how.threads;
-  Runtime runtime(settings);
-  return input.run(runtime, checkpoint);
-}
-
-bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-}
+using ltxmem::test::same_bits;
 
 void check_invariance(MadeUpInput& input, const Checkpoint& checkpoint, ltxmem::DType dtype) {
   const std::vector<float> whole = run(input, checkpoint, dtype, {1 << 20, 1 << 20, 1 << 20, 1});

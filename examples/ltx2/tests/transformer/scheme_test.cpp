@@ -3,7 +3,6 @@
 #include "runtime/scheme.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <vector>
 
 #include "support/catch.hpp"
@@ -16,35 +15,12 @@ namespace {
 
 using namespace ltx2;
 using namespace ltx2::test;
-
-struct Execution {
-  std::int64_t query_tile;
-  std::int64_t key_tile;
-  std::int64_t ffn_chunk;
-  int threads;
-};
-
-std::vector<float> run(MadeUpInput& input, const Checkpoint& checkpoint, ltxmem::DType dtype, Scheme scheme,
-                       const Execution& how) {
-  Settings settings;
-  settings.dtype = dtype;
-  settings.scheme = scheme;
-  settings.query_tile = how.query_tile;
-  settings.key_tile = how.key_tile;
-  settings.ffn_chunk = how.ffn_chunk;
-  settings.threads = how.threads;
-  Runtime runtime(settings);
-  return input.run(runtime, checkpoint);
-}
-
-bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-}
+using ltxmem::test::same_bits;
 
 /// Every scheme at several tiles against the plain one, in both types.
 void check_schemes(MadeUpInput& input, const Checkpoint& checkpoint) {
   for (const ltxmem::DType dtype : {ltxmem::DType::f32, ltxmem::DType::bf16}) {
-    const std::vector<float> plain = run(input, checkpoint, dtype, Scheme::plain, {256, 256, 256, 1});
+    const std::vector<float> plain = run(input, checkpoint, dtype, {256, 256, 256, 1}, Scheme::plain);
     CHECK(std::any_of(plain.begin(), plain.end(), [](float value) { return value != 0.0F; }));
     for (const Scheme scheme : schemes) {
       for (const Execution& how : {Execution{256, 256, 256, 1}, Execution{512, 768, 300, 2}, Execution{256, 1024, 1, 2},
@@ -52,7 +28,7 @@ void check_schemes(MadeUpInput& input, const Checkpoint& checkpoint) {
         INFO(scheme_name(scheme) << (dtype == ltxmem::DType::f32 ? " f32" : " bf16") << ", query tile "
                                  << how.query_tile << ", key tile " << how.key_tile << ", chunk " << how.ffn_chunk
                                  << ", " << how.threads << " threads");
-        CHECK(same_bits(run(input, checkpoint, dtype, scheme, how), plain));
+        CHECK(same_bits(run(input, checkpoint, dtype, how, scheme), plain));
       }
     }
   }

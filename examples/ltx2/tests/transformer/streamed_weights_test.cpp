@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <chrono>
 #include <cstdint>
-#include <cstring>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -22,6 +21,7 @@ namespace {
 
 using namespace ltx2;
 using namespace ltx2::test;
+using ltxmem::test::same_bits;
 
 constexpr std::int64_t layers = 5;
 
@@ -73,10 +73,6 @@ Result run(MadeUpInput& input, const Checkpoint& checkpoint, const Settings& set
   result.planned = runtime.report().stages.back().planned_peak;
   result.measured = runtime.report().stages.back().measured_peak;
   return result;
-}
-
-bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
 void check_placements(const Checkpoint& checkpoint, ltxmem::DType dtype) {
