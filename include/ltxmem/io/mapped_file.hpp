@@ -33,8 +33,11 @@ namespace detail {
 class FileDescriptor {
  public:
   explicit FileDescriptor(int number) noexcept : number_(number) {}
-  FileDescriptor(const FileDescriptor&) = delete;
-  FileDescriptor& operator=(const FileDescriptor&) = delete;
+  FileDescriptor(FileDescriptor&& other) noexcept : number_(other.release()) {}
+  FileDescriptor& operator=(FileDescriptor&& other) noexcept {
+    std::swap(number_, other.number_);
+    return *this;
+  }
   ~FileDescriptor() { reset(-1); }
 
   int get() const noexcept { return number_; }
@@ -57,33 +60,30 @@ class FileDescriptor {
 /// when the mapping is read; read() throws instead. Reading is safe from several threads.
 class MappedFile {
  public:
-  explicit MappedFile(std::filesystem::path path) : path_(std::move(path)) {
-    detail::FileDescriptor file(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-    if (file.get() < 0) detail::throw_system_error(path_, "cannot open");
+  explicit MappedFile(std::filesystem::path path)
+      : path_(std::move(path)), file_(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
+    if (file_.get() < 0) detail::throw_system_error(path_, "cannot open");
     struct stat status {};
-    if (::fstat(file.get(), &status) != 0) detail::throw_system_error(path_, "cannot read its size");
+    if (::fstat(file_.get(), &status) != 0) detail::throw_system_error(path_, "cannot read its size");
     if (S_ISDIR(status.st_mode)) detail::throw_system_error(path_, "cannot read", EISDIR);
     expects<IoError>(S_ISREG(status.st_mode), path_.string(), ": not a regular file");
     size_ = static_cast<std::size_t>(status.st_size);
     if (size_ == 0) return;  // mmap refuses a length of zero
-    void* address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.get(), 0);
+    void* address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file_.get(), 0);
     if (address == MAP_FAILED) detail::throw_system_error(path_, "cannot map");
     data_ = static_cast<const std::byte*>(address);
-    file_.reset(file.release());
   }
 
   MappedFile(MappedFile&& other) noexcept
       : path_(std::move(other.path_)),
         data_(std::exchange(other.data_, nullptr)),
         size_(std::exchange(other.size_, 0)),
-        file_(other.file_.release()) {}
+        file_(std::move(other.file_)) {}
   MappedFile& operator=(MappedFile&& other) noexcept {
     std::swap(path_, other.path_);
     std::swap(data_, other.data_);
     std::swap(size_, other.size_);
-    const int file = file_.release();
-    file_.reset(other.file_.release());
-    other.file_.reset(file);
+    std::swap(file_, other.file_);
     return *this;
   }
   ~MappedFile() {
@@ -121,7 +121,7 @@ class MappedFile {
   std::filesystem::path path_;
   const std::byte* data_ = nullptr;
   std::size_t size_ = 0;
-  detail::FileDescriptor file_{-1};
+  detail::FileDescriptor file_;
 };
 
 }  // namespace ltxmem

@@ -51,11 +51,15 @@ struct WeightStreamLayout {
     expects(options.resident >= 0, "weight stream: ", options.resident, " resident blocks");
     const auto count = static_cast<std::int64_t>(blocks.size());
     resident = count - std::min(count, options.resident) <= options.slots ? count : options.resident;
-    std::size_t largest = 0;
+    std::size_t largest = 0;  // resident block
     for (std::int64_t block = 0; block < count; ++block) {
       const std::size_t bytes = aligned_bytes(blocks[static_cast<std::size_t>(block)].bytes());
-      (block < resident ? largest : slot_bytes) = std::max(block < resident ? largest : slot_bytes, bytes);
-      if (block < resident) resident_bytes += bytes;
+      if (block < resident) {
+        resident_bytes += bytes;
+        largest = std::max(largest, bytes);
+      } else {
+        slot_bytes = std::max(slot_bytes, bytes);
+      }
     }
     slots = resident < count ? options.slots : 0;
     pinned_slot_bytes = resident < count ? slot_bytes : std::min(largest, parcel_bytes);
