@@ -112,6 +112,9 @@ TEST_CASE("both backends refuse the same head norms in the same words") {
   CHECK(dry_run_accepts(head_norm({.heads = 3})));
   CHECK(refusal_of_both(head_norm({.heads = 5})) == "head norm: rows of 12 for 5 heads");
   CHECK(refusal_of_both(head_norm({.kind = NormKind::layer})) == "head norm: kind is layer, expected rms or none");
+  const TensorView<const float, 1> three(nullptr, {3});
+  CHECK(refusal_of_both(head_norm({.heads = 3, .row_factors = three})) ==
+        "head norm: 3 row factors for 4 rows, expected one each, kind rms and no mean per head");
   CHECK(refusal_of_both(head_norm({.heads = 3, .weight = vector(4)})) ==
         "head norm: weight of 4 elements, expected 12");
   CHECK(refusal_of_both(head_norm({.rotary = {.cosine = matrix<const float>(5, 6),

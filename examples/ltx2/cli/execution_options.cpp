@@ -38,7 +38,7 @@ void ExecutionOptions::add_to(CLI::App& app) {
   app.add_option(
          "--scheme", scheme,
          "Where the transformer keeps its long tensors. plain: everything at once; E1: x, keys and values on the "
-         "device; E3: keys and values in host memory; E4: x as well. Same bits")
+         "device; E2: one group of heads at a time; E3: keys and values in host memory; E4: x as well. Same bits")
       ->check(CLI::IsMember(scheme_names()))
       ->capture_default_str()
       ->group(group);

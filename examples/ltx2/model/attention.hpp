@@ -58,6 +58,9 @@ struct GateHeads {
 template <ltxmem::Element T, ltxmem::Backend<T> Backend>
 class Attention {
  public:
+  /// What the norms multiply each row by, where a group of heads does not hold the row it is the mean of. May be empty.
+  using RowFactors = ltxmem::TensorView<const float, 1>;
+
   Attention(const WeightScope& weights, const AttentionOptions& options)
       : options_(options),
         q_(make_linear<T, Backend>(weights.linear("to_q", options.inner(), options.query_inputs))),
@@ -71,20 +74,47 @@ class Attention {
     }
   }
 
+  /// The layer with some of its heads alone: the same products, bit by bit. Its norms are those of whole rows, so
+  /// queries and keys take the factors that the whole layer's query_factors and key_factors gave; no output.
+  Attention group(std::int64_t first_head, std::int64_t count) const {
+    Attention part = *this;
+    const std::int64_t begin = first_head * head_dim();
+    const std::int64_t width = count * head_dim();
+    part.options_.heads = count;
+    part.first_head_ = first_head_ + first_head;
+    part.q_ = q_.slice_outputs(begin, width);
+    part.k_ = k_.slice_outputs(begin, width);
+    part.v_ = v_.slice_outputs(begin, width);
+    part.q_norm_ = q_norm_.slice(begin, width);
+    part.k_norm_ = k_norm_.slice(begin, width);
+    if (gate_) part.gate_ = gate_->slice_outputs(first_head, count);
+    return part;
+  }
+
   std::int64_t heads() const noexcept { return options_.heads; }
   std::int64_t head_dim() const noexcept { return options_.head_dim; }
   std::int64_t inner() const noexcept { return options_.inner(); }
 
   void queries(Backend& backend, ltxmem::TensorView<const T, 2> input, const ltxmem::RotaryTable& rotary,
-               ltxmem::TensorView<T, 2> q, ltxmem::Arena& arena) const {
+               ltxmem::TensorView<T, 2> q, ltxmem::Arena& arena, RowFactors factors = {}) const {
     q_.apply(backend, input, ltxmem::LinearEpilogue<T>{}, q, arena);
-    backend.head_norm(q, head_norm(q_norm_, rotary));
+    backend.head_norm(q, head_norm(q_norm_, rotary, factors));
   }
 
   void keys(Backend& backend, ltxmem::TensorView<const T, 2> input, const ltxmem::RotaryTable& rotary,
-            ltxmem::TensorView<T, 2> k, ltxmem::Arena& arena) const {
+            ltxmem::TensorView<T, 2> k, ltxmem::Arena& arena, RowFactors factors = {}) const {
     k_.apply(backend, input, ltxmem::LinearEpilogue<T>{}, k, arena);
-    backend.head_norm(k, head_norm(k_norm_, rotary));
+    backend.head_norm(k, head_norm(k_norm_, rotary, factors));
+  }
+
+  /// What the norms of queries and keys multiply each row by, [N]; the projected rows are scratch.
+  void query_factors(Backend& backend, ltxmem::TensorView<const T, 2> input, ltxmem::TensorView<float, 1> factors,
+                     ltxmem::Arena& arena) const {
+    norm_factors(backend, q_, input, factors, arena);
+  }
+  void key_factors(Backend& backend, ltxmem::TensorView<const T, 2> input, ltxmem::TensorView<float, 1> factors,
+                   ltxmem::Arena& arena) const {
+    norm_factors(backend, k_, input, factors, arena);
   }
 
   void values(Backend& backend, ltxmem::TensorView<const T, 2> input, ltxmem::TensorView<T, 2> v,
@@ -124,14 +154,24 @@ class Attention {
               Values& values, ltxmem::TensorView<const float, 2> mask, std::int64_t key_tile,
               const ltxmem::LinearEpilogue<T>& epilogue, ltxmem::TensorView<T, 2> y, ltxmem::Arena& arena) const {
     const auto scope = arena.scope();
-    const auto q = arena.take<T, 2>("queries", {input.extent(0), inner()});
+    const auto attended = arena.take<T, 2>("queries", {input.extent(0), inner()});
+    attend_heads(backend, input, rotary, {}, keys, values, mask, key_tile, attended, arena);
+    output(backend, attended, epilogue, y, arena);
+  }
+
+  /// The same without to_out: attended [N, inner] = attention of the queries over all keys, gated. The queries take its
+  /// memory first.
+  template <class Keys, class Values>
+  void attend_heads(Backend& backend, ltxmem::TensorView<const T, 2> input, const ltxmem::RotaryTable& rotary,
+                    RowFactors factors, Keys& keys, Values& values, ltxmem::TensorView<const float, 2> mask,
+                    std::int64_t key_tile, ltxmem::TensorView<T, 2> attended, ltxmem::Arena& arena) const {
+    const auto scope = arena.scope();
     const auto head_gate = gate(backend, input, arena);
-    queries(backend, input, rotary, q, arena);
+    queries(backend, input, rotary, attended, arena, factors);
     ltxmem::AttentionExtras extras;
     extras.gate = head_gate;
     extras.mask = mask;
-    tiled({.key_tile = key_tile})(backend, q, keys, values, q, arena, extras);
-    output(backend, q, epilogue, y, arena);
+    tiled({.key_tile = key_tile})(backend, attended, keys, values, attended, arena, extras);
   }
 
   /// The same with the attended rows replaced by their own values (a perturbation of guidance): no token sees another.
@@ -155,11 +195,24 @@ class Attention {
   }
 
  private:
-  ltxmem::HeadNormArguments head_norm(const ltxmem::WeightVector& weight, const ltxmem::RotaryTable& rotary) const {
-    return {.heads = heads(), .eps = options_.eps, .weight = weight, .rotary = rotary};
+  ltxmem::HeadNormArguments head_norm(const ltxmem::WeightVector& weight, const ltxmem::RotaryTable& rotary,
+                                      RowFactors factors) const {
+    ltxmem::HeadNormArguments arguments{.heads = heads(), .eps = options_.eps, .weight = weight, .rotary = rotary};
+    arguments.rotary.first_slot = first_head_ * head_dim() / 2;
+    arguments.row_factors = factors;
+    return arguments;
+  }
+
+  void norm_factors(Backend& backend, const ModelLinear<T, Backend>& projection, ltxmem::TensorView<const T, 2> input,
+                    ltxmem::TensorView<float, 1> factors, ltxmem::Arena& arena) const {
+    const auto scope = arena.scope();
+    const auto rows = arena.take<T, 2>("projected rows", {input.extent(0), inner()});
+    projection.apply(backend, input, ltxmem::LinearEpilogue<T>{}, rows, arena);
+    backend.head_norm_factors(ltxmem::TensorView<const T, 2>(rows), options_.eps, factors);
   }
 
   AttentionOptions options_;
+  std::int64_t first_head_ = 0;
   ModelLinear<T, Backend> q_;
   ModelLinear<T, Backend> k_;
   ModelLinear<T, Backend> v_;

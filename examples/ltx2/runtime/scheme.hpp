@@ -14,12 +14,12 @@
 
 namespace ltx2 {
 
-enum class Scheme : std::uint8_t { plain, e1, e3, e4 };
+enum class Scheme : std::uint8_t { plain, e1, e2, e3, e4 };
 
-inline constexpr std::array<Scheme, 4> schemes{Scheme::plain, Scheme::e1, Scheme::e3, Scheme::e4};
+inline constexpr std::array<Scheme, 5> schemes{Scheme::plain, Scheme::e1, Scheme::e2, Scheme::e3, Scheme::e4};
 
 constexpr std::string_view scheme_name(Scheme scheme) noexcept {
-  constexpr std::array<std::string_view, schemes.size()> names{"plain", "E1", "E3", "E4"};
+  constexpr std::array<std::string_view, schemes.size()> names{"plain", "E1", "E2", "E3", "E4"};
   return names[static_cast<std::size_t>(scheme)];
 }
 
@@ -32,8 +32,9 @@ constexpr std::optional<Scheme> find_scheme(std::string_view name) noexcept {
 
 /// In which order self attention of the video works.
 enum class AttentionOrder : std::uint8_t {
-  whole,  ///< all tokens at once: one tile
-  tiles,  ///< keys and values of all heads, then everything else for one tile of tokens after the other
+  whole,   ///< all tokens at once: one tile
+  tiles,   ///< keys and values of all heads, then everything else for one tile of tokens after the other
+  groups,  ///< one group of heads after the other, each with its keys and values; the attended rows are kept
 };
 
 /// A scheme, read as a table. u is one row of x for every video token: tokens * width * bytes of an element.
@@ -49,10 +50,16 @@ constexpr SchemeTable scheme_table(Scheme scheme) noexcept {
   switch (scheme) {
     case Scheme::plain: return {.x = device, .keys_values = device, .order = AttentionOrder::whole};
     case Scheme::e1: return {.x = device, .keys_values = device, .order = AttentionOrder::tiles};
+    case Scheme::e2: return {.x = device, .keys_values = device, .order = AttentionOrder::groups};
     case Scheme::e3: return {.x = device, .keys_values = pinned, .order = AttentionOrder::tiles};
     case Scheme::e4: return {.x = pinned, .keys_values = pinned, .order = AttentionOrder::tiles};
   }
   return {};
+}
+
+/// Heads of a group: an eighth of all, or one where eight do not divide them.
+constexpr std::int64_t heads_per_group(std::int64_t heads) noexcept {
+  return heads % 8 == 0 ? heads / 8 : 1;
 }
 
 }  // namespace ltx2

@@ -133,17 +133,24 @@ class Block {
       return;
     }
     std::optional<KeyValues<T, Backend>> own;
+    std::optional<ltxmem::PlacedRowStore<T, Backend>> attended;
     std::optional<KeyValues<T, Backend>> text;
     {
       const ltxmem::Step step(backend, "video keys and values");
-      if (!skip_self) {
+      if (!skip_self && scheme.order == AttentionOrder::groups) {
+        attended.emplace(video_.attend_by_groups(backend, video, rows, tiles, scheme.keys_values, workspace));
+      } else if (!skip_self) {
         own.emplace(video_.self_keys_values(backend, video, rows, tiles, scheme.keys_values, workspace));
       }
       text.emplace(video_.text_keys_values(backend, video, rows, arena));
     }
     const ltxmem::Step step(backend, "video queries");
     for_each_tile_of(backend, video, tiles, arena, [&](const TokenConditions& at, ltxmem::TensorView<T, 2> x) {
-      video_.self_attention(backend, video, rows, own ? &*own : nullptr, tiles, at, x, arena);
+      if (attended) {
+        video_.take_attended(backend, rows, attended->load(backend, at.begin, x.extent(0)), at, x, arena);
+      } else {
+        video_.self_attention(backend, video, rows, own ? &*own : nullptr, tiles, at, x, arena);
+      }
       video_.text_attention(backend, rows, *text, tiles, at, x, arena);
       if (listener != nullptr) hear(backend, rows, *listener, tiles, at, x, arena);
       if (sound != nullptr) see_sound(backend, rows, *sound, tiles, at, x, arena);

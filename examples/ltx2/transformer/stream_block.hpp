@@ -11,6 +11,7 @@
 #include "model/attention.hpp"
 #include "model/feed_forward.hpp"
 #include "model/modulation.hpp"
+#include "runtime/scheme.hpp"
 #include "transformer/stream.hpp"
 
 /// What one block does to one stream by itself: self attention, text attention, feed-forward, tile by tile.
@@ -131,7 +132,8 @@ class StreamBlock {
   KeyValues<T, Backend> keys_values(Backend& backend, const Attention<T, Backend>& attention,
                                     Stream<T, Backend>& stream, const ltxmem::TokenRows& scale,
                                     const ltxmem::TokenRows& shift, ltxmem::RotaryTable TokenConditions::*rotary,
-                                    const Tiles& tiles, ltxmem::MemorySpace space, ltxmem::Workspace& workspace) const {
+                                    const Tiles& tiles, ltxmem::MemorySpace space, ltxmem::Workspace& workspace,
+                                    ltxmem::TensorView<const float, 1> factors = {}) const {
     const ltxmem::Extents<2> extents{stream.tokens(), attention.inner()};
     KeyValues<T, Backend> made{{backend, "keys", extents, tiles.keys, space, workspace},
                                {backend, "values", extents, tiles.keys, space, workspace}};
@@ -142,7 +144,8 @@ class StreamBlock {
       const std::int64_t count = x.extent(0);
       const TokenConditions at = stream.conditions(backend, begin, count, arena);
       const auto input = modulated(backend, x, at, scale, shift, arena);
-      attention.keys(backend, input, at.*rotary, made.keys.stage(backend, begin, count), arena);
+      attention.keys(backend, input, at.*rotary, made.keys.stage(backend, begin, count), arena,
+                     factors.empty() ? factors : factors.slice(0, begin, count));
       made.keys.store(backend, begin, count);
       attention.values(backend, input, made.values.stage(backend, begin, count), arena);
       made.values.store(backend, begin, count);
@@ -177,6 +180,59 @@ class StreamBlock {
     text_.keys(backend, context, {}, k, arena);
     text_.values(backend, context, v, arena);
     return {ltxmem::PlacedRowStore<T, Backend>(k), ltxmem::PlacedRowStore<T, Backend>(v)};
+  }
+
+  /// The attended rows of self attention for all tokens, before to_out: one group of heads after the other, each with
+  /// keys and values of its own. On the device, until the caller's scope ends.
+  ///
+  /// Memory    N * D elements for the rows, 2 N D / groups for keys and values, 2 N floats for the norms, and scratch
+  /// Cost      queries and keys are projected twice, because their norms need whole rows first
+  ltxmem::PlacedRowStore<T, Backend> attend_by_groups(Backend& backend, Stream<T, Backend>& stream, const Rows& rows,
+                                                      const Tiles& tiles, ltxmem::MemorySpace space,
+                                                      ltxmem::Workspace& workspace) const {
+    ltxmem::Arena& arena = workspace.device;
+    const std::int64_t tokens = stream.tokens();
+    ltxmem::PlacedRowStore<T, Backend> attended(backend, "attention output", {tokens, self_.inner()}, tiles.queries,
+                                                ltxmem::MemorySpace::device, workspace);
+    const auto scope = arena.scope();
+    const auto query_factors = arena.take<float, 1>("query factors", {tokens});
+    const auto key_factors = arena.take<float, 1>("key factors", {tokens});
+    const auto for_inputs = [&](const auto& fn) {
+      ltxmem::read_tiles(backend, stream.x, tiles.queries, [&](std::int64_t begin, ltxmem::TensorView<const T, 2> x) {
+        const auto tile_scope = arena.scope();
+        const TokenConditions at = stream.conditions(backend, begin, x.extent(0), arena);
+        fn(at, modulated(backend, x, at, rows.own[scale_self], rows.own[shift_self], arena));
+      });
+    };
+    for_inputs([&](const TokenConditions& at, ltxmem::TensorView<const T, 2> input) {
+      const std::int64_t count = input.extent(0);
+      self_.query_factors(backend, input, query_factors.slice(0, at.begin, count), arena);
+      self_.key_factors(backend, input, key_factors.slice(0, at.begin, count), arena);
+    });
+    const std::int64_t heads = heads_per_group(self_.heads());
+    ltxmem::repeat(backend, self_.heads() / heads, [&](std::int64_t index) {
+      const ltxmem::Step step(backend, "head group", index);
+      const auto group_scope = arena.scope();
+      const auto pinned_scope = workspace.pinned.scope();
+      const Attention<T, Backend> group = self_.group(index * heads, heads);
+      KeyValues<T, Backend> made = keys_values(backend, group, stream, rows.own[scale_self], rows.own[shift_self],
+                                               &TokenConditions::rotary, tiles, space, workspace, key_factors);
+      auto columns = attended.columns(index * group.inner(), group.inner());
+      for_inputs([&](const TokenConditions& at, ltxmem::TensorView<const T, 2> input) {
+        const std::int64_t count = input.extent(0);
+        group.attend_heads(backend, input, at.rotary, query_factors.slice(0, at.begin, count), made.keys, made.values,
+                           log_mask(backend, stream, at.begin, count, arena), tiles.keys,
+                           columns.stage(backend, at.begin, count), arena);
+        columns.store(backend, at.begin, count);
+      });
+    });
+    return attended;
+  }
+
+  /// x += gate * to_out(attended) for a tile of queries: what attend_by_groups leaves to do.
+  void take_attended(Backend& backend, const Rows& rows, ltxmem::TensorView<const T, 2> attended,
+                     const TokenConditions& at, ltxmem::TensorView<T, 2> x, ltxmem::Arena& arena) const {
+    self_.output(backend, attended, gated_residual(x, at.of(rows.own[gate_self])), x, arena);
   }
 
   /// x += gate * SelfAttention(x) for a tile of queries; without keys each token passes its own value on.

@@ -104,6 +104,10 @@ void check_head_norm(TensorView<T, 2> x, const HeadNormArguments& arguments) {
   check_type(arguments.weight);
   expects(arguments.weight.empty() || arguments.weight.size == weights, "head norm: weight of ", arguments.weight.size,
           " elements, expected ", weights);
+  expects(arguments.row_factors.empty() || (arguments.kind == NormKind::rms && !arguments.per_head &&
+                                            arguments.row_factors.extent(0) == x.extent(0)),
+          "head norm: ", arguments.row_factors.extent(0), " row factors for ", x.extent(0),
+          " rows, expected one each, kind rms and no mean per head");
   const RotaryTable& rotary = arguments.rotary;
   if (rotary.empty()) return;
   expects(head_dim % 2 == 0, "head norm: rotary embedding of heads of odd width ", head_dim);
@@ -114,9 +118,18 @@ void check_head_norm(TensorView<T, 2> x, const HeadNormArguments& arguments) {
   const std::int64_t axes = rotary.coordinate.extent(1);
   expects(rotary.coordinate.extent(0) == x.extent(0) && axes >= 1, "head norm: coordinates of ",
           rotary.coordinate.extent(0), " tokens and ", axes, " axes for ", x.extent(0), " tokens");
-  const std::int64_t turning = (rotary.per_head ? head_dim : width) / 2 - rotary.identity_slots;
+  expects(rotary.first_slot >= 0 && (rotary.first_slot == 0 || !rotary.per_head), "head norm: first slot ",
+          rotary.first_slot, ", expected at least 0, and 0 when slots count anew in every head");
+  const std::int64_t turning = rotary.first_slot + (rotary.per_head ? head_dim : width) / 2 - rotary.identity_slots;
   expects(rotary.identity_slots >= 0 && turning <= rotary.cosine.extent(1) * axes, "head norm: ", turning,
           " turning slots, the tables have ", rotary.cosine.extent(1), " frequencies for each of ", axes, " axes");
+}
+
+template <Element T>
+void check_head_norm_factors(TensorView<const T, 2> x, TensorView<float, 1> factors) {
+  expects(contiguous_columns(x), "head norm factors: columns are not contiguous");
+  expects(factors.extent(0) == x.extent(0), "head norm factors: ", factors.extent(0), " factors for ", x.extent(0),
+          " rows");
 }
 
 inline void check_softmax_state(const SoftmaxStateView& state) {

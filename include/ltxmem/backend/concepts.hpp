@@ -39,9 +39,13 @@ concept HasNorm = Element<T> &&
 };
 
 /// b.head_norm(x, arguments): query/key norm and rotary embedding in place; see HeadNormArguments.
+/// b.head_norm_factors(x, eps, factors): factors [N] = 1 / sqrt(mean of squares of the row + eps), the very bits that
+///   head_norm multiplies by.
 template <class B, class T>
-concept HasHeadNorm = Element<T> && requires(B& b, TensorView<T, 2> x, const HeadNormArguments& arguments) {
+concept HasHeadNorm = Element<T> && requires(B& b, TensorView<T, 2> x, const HeadNormArguments& arguments,
+                                             TensorView<const T, 2> rows, float eps, TensorView<float, 1> factors) {
   b.head_norm(x, arguments);
+  b.head_norm_factors(rows, eps, factors);
 };
 
 /// b.attention_reset(state): the identity: nothing seen yet.

@@ -107,12 +107,13 @@ enum class RotaryLayout : std::uint8_t {
 ///
 /// Slot s of a row: below identity_slots nothing turns; otherwise i = s - identity_slots, axis = i mod axes, and the
 /// pair turns by table[coordinate[n][axis]][i / axes]. Slots count through all heads (s = head * head_dim / 2 + r), or
-/// anew in every head when per_head is set.
+/// anew in every head when per_head is set. A row that holds some heads of a longer one begins at first_slot.
 struct RotaryTable {
   TensorView<const float, 2> cosine{};             ///< [coordinates of all axes, frequencies]
   TensorView<const float, 2> sine{};               ///< the same shape
   TensorView<const std::int32_t, 2> coordinate{};  ///< [N, axes]: row of the tables for each token and axis
   std::int64_t identity_slots = 0;
+  std::int64_t first_slot = 0;  ///< of the row; 0 when per_head is set
   RotaryLayout layout = RotaryLayout::split;
   bool per_head = false;
 
@@ -124,7 +125,8 @@ struct RotaryTable {
   }
 };
 
-/// x <- rotate(norm(x) * (weight_offset + weight)), in place, x [N, heads * head_dim].
+/// x <- rotate(norm(x) * (weight_offset + weight)), in place, x [N, heads * head_dim]. With row_factors norm(x) is x
+/// times its row's factor, which head_norm_factors made of the whole row: x may then hold some of its heads.
 struct HeadNormArguments {
   std::int64_t heads = 1;
   NormKind kind = NormKind::rms;  ///< rms or none
@@ -133,7 +135,8 @@ struct HeadNormArguments {
   float eps = 1e-6F;
   WeightVector weight{};
   float weight_offset = 0.0F;
-  RotaryTable rotary{};  ///< may be empty
+  RotaryTable rotary{};                      ///< may be empty
+  TensorView<const float, 1> row_factors{};  ///< [N] or empty; only with kind rms and without per_head
 };
 
 // ------------------------------------------------------------------------------------------------------- attention

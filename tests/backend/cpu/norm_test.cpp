@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -407,6 +408,36 @@ TEST_CASE("a head norm gives the same bits for every thread count and cut") {
     cpu::head_norm(pool, matrix(parts, c.width()).rows(begin, count), part);
   }
   CHECK(parts == whole);
+}
+
+TEMPLATE_TEST_CASE("groups of heads with the factors of whole rows have the bits of the whole head norm", "", float,
+                   bfloat16) {
+  for (const RotaryLayout layout : {RotaryLayout::split, RotaryLayout::interleaved}) {
+    HeadCase c;
+    c.tokens = 300;
+    c.head_dim = 40;
+    c.arguments.rotary.layout = layout;
+    c.arguments.rotary.identity_slots = 23;  // more than a head has
+    c.fill();
+    const auto x = random_values<TestType>(c.tokens * c.width(), 31);
+    const auto whole = run_head_norm(x, c);
+    ThreadPool pool(2);
+    std::vector<float> factors(static_cast<std::size_t>(c.tokens));
+    cpu::head_norm_factors(pool, matrix(x, c.width()), c.arguments.eps,
+                           TensorView<float, 1>(factors.data(), {c.tokens}));
+    for (const std::int64_t heads : {1, 2}) {
+      auto parts = x;
+      for (std::int64_t head = 0; head < c.heads; head += heads) {
+        HeadNormArguments part = c.arguments;
+        part.heads = heads;
+        part.weight = line(c.weight).slice(0, head * c.head_dim, heads * c.head_dim);
+        part.rotary.first_slot = head * c.head_dim / 2;
+        part.row_factors = {factors.data(), {c.tokens}};
+        cpu::head_norm(pool, matrix(parts, c.width()).columns(head * c.head_dim, heads * c.head_dim), part);
+      }
+      CHECK(std::memcmp(parts.data(), whole.data(), whole.size() * sizeof(TestType)) == 0);
+    }
+  }
 }
 
 TEST_CASE("a head norm refuses a token that stands outside of its rotary tables") {

@@ -1,5 +1,6 @@
 // SPDX-FileCopyrightText: The ltxmem authors
 // SPDX-License-Identifier: Apache-2.0
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -16,12 +17,14 @@ using namespace ltx2::test;
 
 /// Planned bytes of device memory for a video of this many latent frames of 34 x 60 cells on the model of true 2.3
 /// width, one block, in bf16. No weights and no latents exist.
-std::size_t planned_bytes(std::int64_t frames, std::int64_t distinct_timesteps, std::int64_t blocks = 1) {
+SpaceBytes planned_spaces(std::int64_t frames, std::int64_t distinct_timesteps, std::int64_t blocks = 1,
+                          Scheme scheme = Scheme::e1) {
   Json json = read_json_file(golden_path("configs/real23.json"));
   json["config"]["transformer"]["num_layers"] = blocks;
   const Checkpoint checkpoint(parse_description(json, "real23"));
   Settings settings;
   settings.dtype = ltxmem::DType::bf16;
+  settings.scheme = scheme;
   Runtime runtime(settings);
   const TransformerModel model(runtime, checkpoint);
 
@@ -49,18 +52,64 @@ std::size_t planned_bytes(std::int64_t frames, std::int64_t distinct_timesteps, 
   audio.context = {nowhere, {1024, 2048}};
   input.video = video;
   input.audio = audio;
-  return model.plan(input, {{nowhere, {tokens, 128}}, {nowhere, {126, 128}}}).peak[0];
+  return model.plan(input, {{nowhere, {tokens, 128}}, {nowhere, {126, 128}}}).peak;
+}
+
+std::size_t planned_bytes(std::int64_t frames, std::int64_t distinct_timesteps, std::int64_t blocks = 1) {
+  return planned_spaces(frames, distinct_timesteps, blocks)[0];
+}
+
+/// What one more video token takes of each space, in units of a row of 4096 bf16 numbers. Scratch, text and audio are
+/// the same at both lengths.
+std::array<double, 3> units_per_token(Scheme scheme) {
+  const SpaceBytes longer = planned_spaces(113, 1, 1, scheme);
+  const SpaceBytes shorter = planned_spaces(57, 1, 1, scheme);
+  std::array<double, 3> units{};
+  for (std::size_t space = 0; space < units.size(); ++space) {
+    units[space] = static_cast<double>(longer[space] - shorter[space]) / (56.0 * 34 * 60 * 8192);
+  }
+  return units;
 }
 
 }  // namespace
 
-TEST_CASE("Per video token a forward pass takes x, keys and values, and a hundredth of that beside", "[memory]") {
-  // One unit is a row of 4096 bf16 numbers. Scratch, text and audio are the same at both lengths.
-  const auto difference = static_cast<double>(planned_bytes(113, 1) - planned_bytes(57, 1));
-  const double units = difference / (56.0 * 34 * 60 * 8192);
-  INFO(units << " units per token");
-  CHECK(units <= 3.02);
-  CHECK(units >= 3.0);
+TEST_CASE("Per video token E1 takes x, keys and values, and a hundredth of that beside", "[memory]") {
+  const auto units = units_per_token(Scheme::e1);
+  INFO(units[0] << " units per token");
+  CHECK(units[0] <= 3.02);
+  CHECK(units[0] >= 3.0);
+  CHECK(units[1] == 0.0);
+}
+
+TEST_CASE("Per video token E2 takes x, attended rows and an eighth of keys and values", "[memory]") {
+  const auto units = units_per_token(Scheme::e2);
+  INFO(units[0] << " units per token");
+  CHECK(units[0] <= 2.27);
+  CHECK(units[0] >= 2.25);
+  CHECK(units[1] == 0.0);
+}
+
+TEST_CASE("Per video token E3 takes x on the device, keys and values in pinned memory", "[memory]") {
+  const auto units = units_per_token(Scheme::e3);
+  INFO(units[0] << " units per token");
+  CHECK(units[0] <= 1.02);
+  CHECK(units[0] >= 1.0);
+  CHECK(units[1] == 2.0);
+}
+
+TEST_CASE("Per video token E4 takes next to nothing on the device, x, keys and values in pinned memory", "[memory]") {
+  const auto units = units_per_token(Scheme::e4);
+  INFO(units[0] << " units per token");
+  CHECK(units[0] <= 0.05);
+  CHECK(units[1] == 3.0);
+}
+
+TEST_CASE("The plain scheme takes more per video token than any other", "[memory]") {
+  CHECK(units_per_token(Scheme::plain)[0] > 8.0);
+}
+
+TEST_CASE("No scheme takes host memory of its own", "[memory]") {
+  for (const Scheme scheme : schemes) CHECK(planned_spaces(16, 1, 1, scheme)[2] == 0);
 }
 
 TEST_CASE("Another distinct timestep costs rows, not tokens", "[memory]") {
@@ -77,20 +126,25 @@ TEST_CASE("Blocks use the same memory one after the other", "[memory]") {
 TEST_CASE("What was planned is what is used, for every kind of pass", "[memory]") {
   SynthesisedCheckpoint checkpoint(tiny_transformer("ltx23_tiny", 2));
   for (const ltxmem::DType dtype : {ltxmem::DType::f32, ltxmem::DType::bf16}) {
-    Runtime runtime(case_settings(dtype));
-    TransformerModel model(runtime, *checkpoint);
-    MadeUpInput input(checkpoint.config(), 3, 10, 10, 40);
-    // The workspace throws when its peak is not the planned one; the stage compares what the resource counted.
-    for (const std::vector<BlockSkips>& skips :
-         {std::vector<BlockSkips>{}, std::vector<BlockSkips>{{.video_self = true, .audio_self = true}, {}},
-          std::vector<BlockSkips>(2, {.audio_to_video = true, .video_to_audio = true})}) {
-      input.skips = skips;
-      const Stage stage(runtime, "pass");
-      REQUIRE_NOTHROW(model.predict(input.input(), input.output()));
-    }
-    for (const StageReport& stage : runtime.report().stages) {
-      CHECK(stage.planned_peak[0] > 0);
-      CHECK(stage.planned_peak == stage.measured_peak);
+    for (const Scheme scheme : schemes) {
+      Settings settings = case_settings(dtype);
+      settings.scheme = scheme;
+      settings.query_tile = settings.key_tile = 256;
+      Runtime runtime(settings);
+      TransformerModel model(runtime, *checkpoint);
+      MadeUpInput input(checkpoint.config(), 7, 10, 10, 40);
+      // The workspace throws when its peak is not the planned one; the stage compares what the resource counted.
+      for (const std::vector<BlockSkips>& skips :
+           {std::vector<BlockSkips>{}, std::vector<BlockSkips>{{.video_self = true, .audio_self = true}, {}},
+            std::vector<BlockSkips>(2, {.audio_to_video = true, .video_to_audio = true})}) {
+        input.skips = skips;
+        const Stage stage(runtime, "pass");
+        REQUIRE_NOTHROW(model.predict(input.input(), input.output()));
+      }
+      for (const StageReport& stage : runtime.report().stages) {
+        CHECK(stage.planned_peak[0] > 0);
+        CHECK(stage.planned_peak == stage.measured_peak);
+      }
     }
   }
 }

@@ -1,6 +1,7 @@
 // SPDX-FileCopyrightText: The ltxmem authors
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <vector>
 
@@ -68,4 +69,47 @@ TEST_CASE("A step of 2,000 tokens at true width: planned memory, tiles without a
     largest = std::max(largest, std::abs(wide[i]));
   }
   CHECK(worst <= 0.01F * largest);
+}
+
+TEST_CASE("2,000 to 8,000 tokens at true width under every scheme: one result, peaks on the planned line", "[long]") {
+  ltxmem::HostResource resource;
+  const Checkpoint checkpoint(real_width_folder() + "/real23.safetensors", resource);
+  struct Bound {
+    Scheme scheme;
+    double units;
+  };
+  std::array<std::array<std::size_t, 3>, schemes.size()> peaks{};
+  const std::array<std::int64_t, 3> frames{5, 10, 20};
+  for (std::size_t length = 0; length < frames.size(); ++length) {
+    MadeUpInput input(*checkpoint.config().transformer, frames[length], 20, 20, 126, 64);
+    std::vector<float> plain;
+    for (const Scheme scheme : schemes) {
+      Settings settings = case_settings(ltxmem::DType::bf16);
+      settings.threads = 2;
+      settings.scheme = scheme;
+      settings.query_tile = settings.key_tile = settings.ffn_chunk = 512;
+      Runtime runtime(settings);
+      std::vector<float> velocities;
+      {
+        const Stage stage(runtime, "step");
+        velocities = input.run(runtime, checkpoint);
+      }
+      const StageReport& stage = runtime.report().stages.back();
+      WARN(scheme_name(scheme) << ", " << 400 * frames[length] << " tokens: " << stage.measured_peak[0] << " device, "
+                               << stage.measured_peak[1] << " pinned, " << stage.seconds << " s");
+      CHECK(stage.planned_peak == stage.measured_peak);
+      peaks[static_cast<std::size_t>(scheme)][length] = stage.measured_peak[0];
+      if (scheme == Scheme::plain) plain = velocities;
+      CHECK(velocities == plain);
+    }
+  }
+  for (const Bound& bound :
+       {Bound{Scheme::e1, 3.02}, Bound{Scheme::e2, 2.27}, Bound{Scheme::e3, 1.02}, Bound{Scheme::e4, 0.05}}) {
+    const auto& peak = peaks[static_cast<std::size_t>(bound.scheme)];
+    const double first = static_cast<double>(peak[1] - peak[0]) / (2000.0 * 8192);
+    const double second = static_cast<double>(peak[2] - peak[1]) / (4000.0 * 8192);
+    INFO(scheme_name(bound.scheme) << ": " << first << " and " << second << " units per token");
+    CHECK(first <= bound.units);
+    CHECK(second <= bound.units);
+  }
 }

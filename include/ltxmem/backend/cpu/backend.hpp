@@ -67,6 +67,11 @@ class CpuBackend {
     cpu::head_norm(pool_, x, arguments);
   }
 
+  template <Element T>
+  void head_norm_factors(TensorView<const T, 2> x, float eps, TensorView<float, 1> factors) {
+    cpu::head_norm_factors(pool_, x, eps, factors);
+  }
+
   void attention_reset(SoftmaxStateView state) { cpu::attention_reset(pool_, state); }
   template <Element T>
   void attention_append(const AttentionTile<T>& tile, SoftmaxStateView state, Arena& arena) {

@@ -196,8 +196,10 @@ void head_norm(ThreadPool& pool, TensorView<T, 2> x, const HeadNormArguments& ar
     for (std::int64_t token = first; token < std::min(first + item_rows, x.extent(0)); ++token) {
       T* row = x.data() + token * x.stride(0);
       float factor =
-          detail::row_statistics(arguments.per_head ? NormKind::none : arguments.kind, row, width, arguments.eps)
-              .factor;
+          arguments.row_factors.empty()
+              ? detail::row_statistics(arguments.per_head ? NormKind::none : arguments.kind, row, width, arguments.eps)
+                    .factor
+              : arguments.row_factors(token);
       for (std::int64_t head = 0; head < arguments.heads; ++head) {
         if (arguments.per_head) {
           factor = detail::row_statistics(arguments.kind, row + head * head_dim, head_dim, arguments.eps).factor;
@@ -212,7 +214,7 @@ void head_norm(ThreadPool& pool, TensorView<T, 2> x, const HeadNormArguments& ar
         }
         for (std::int64_t begin = 0; begin < head_dim / 2; begin += run_length) {
           const std::int64_t run = std::min(run_length, head_dim / 2 - begin);
-          const std::int64_t slot = (rotary.per_head ? 0 : head * head_dim / 2) + begin;
+          const std::int64_t slot = (rotary.per_head ? 0 : rotary.first_slot + head * head_dim / 2) + begin;
           detail::slot_angles(rotary, token, slot, run, cosine, sine);
           load(row, head, begin * step, step, run, factor, low);
           load(row, head, begin * step + partner, step, run, factor, high);
@@ -225,6 +227,22 @@ void head_norm(ThreadPool& pool, TensorView<T, 2> x, const HeadNormArguments& ar
     }
   };
   pool.parallel_for(ceil_div(x.extent(0), item_rows), work);
+}
+
+/// factors [N] = 1 / sqrt(mean of squares of the row + eps): what head_norm of kind rms multiplies whole rows by.
+///
+/// Throws    ShapeError, Cancelled
+template <Element T>
+void head_norm_factors(ThreadPool& pool, TensorView<const T, 2> x, float eps, TensorView<float, 1> factors) {
+  ltxmem::detail::check_head_norm_factors(x, factors);
+  const std::int64_t width = x.extent(1);
+  const std::int64_t item_rows = detail::norm_rows_per_item(width);
+  pool.parallel_for(ceil_div(x.extent(0), item_rows), [&](std::int64_t item, int) {
+    const std::int64_t first = item * item_rows;
+    for (std::int64_t token = first; token < std::min(first + item_rows, x.extent(0)); ++token) {
+      factors(token) = detail::row_statistics(NormKind::rms, x.data() + token * x.stride(0), width, eps).factor;
+    }
+  });
 }
 
 }  // namespace ltxmem::cpu

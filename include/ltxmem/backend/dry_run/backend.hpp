@@ -66,6 +66,12 @@ class DryRunBackend {
     record_.add_compute("head norm", Arithmetic::vector, 8 * x.size(), 2 * bytes_of(x));
   }
 
+  template <Element T>
+  void head_norm_factors(TensorView<const T, 2> x, float, TensorView<float, 1> factors) {
+    detail::check_head_norm_factors(x, factors);
+    record_.add_compute("head norm factors", Arithmetic::vector, 2 * x.size(), bytes_of(x) + bytes_of(factors));
+  }
+
   void attention_reset(SoftmaxStateView state) {
     detail::check_softmax_state(state);
     record_.add_compute("attention reset", Arithmetic::vector, 0, bytes_of(state));
