@@ -25,6 +25,7 @@ static_assert(!Communicator<int, Cpu>);
 struct Fixture {
   Cpu backend;
   SingleRank ranks;
+  Arena arena = Arena::make_virtual();
   std::vector<float> sent = test::random_values<float>(12, 1);
   std::vector<float> received = std::vector<float>(12, 0.0F);
   std::array<std::int64_t, 1> counts{3};
@@ -41,7 +42,8 @@ TEST_CASE("a single rank is rank zero of one") {
 
 TEST_CASE("a single rank exchanges with itself") {
   Fixture f;
-  f.ranks.wait(f.backend, f.ranks.exchange(f.backend, 0, f.from, 0, f.into));
+  SingleRank::Handle handle = f.ranks.exchange(f.backend, 0, f.from, 0, f.into);
+  f.ranks.wait(f.backend, handle);
   CHECK(f.received == f.sent);
 }
 
@@ -50,7 +52,7 @@ TEST_CASE("gathering, scattering and exchanging all with a single rank keeps the
   f.ranks.all_gather(f.backend, f.from, f.counts, f.into);
   CHECK(f.received == f.sent);
   f.received.assign(12, 0.0F);
-  f.ranks.reduce_scatter(f.backend, Reduction::sum, f.from, f.counts, f.into);
+  f.ranks.reduce_scatter(f.backend, Reduction::sum, f.from, f.counts, f.into, f.arena);
   CHECK(f.received == f.sent);
   f.received.assign(12, 0.0F);
   f.ranks.all_to_all(f.backend, f.from, f.counts, f.into, f.counts);
@@ -60,7 +62,7 @@ TEST_CASE("gathering, scattering and exchanging all with a single rank keeps the
 TEST_CASE("reducing and broadcasting with a single rank changes nothing") {
   Fixture f;
   f.received = f.sent;
-  f.ranks.all_reduce(f.backend, Reduction::maximum, f.into);
+  f.ranks.all_reduce(f.backend, Reduction::maximum, f.into, f.arena);
   f.ranks.broadcast(f.backend, 0, f.into);
   f.ranks.barrier(f.backend);
   CHECK(f.received == f.sent);

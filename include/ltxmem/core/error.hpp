@@ -37,6 +37,16 @@ class IoError : public Error {
   using Error::Error;
 };
 
+/// A rank that failed, stalled or did something else than the others; rank() says which, as far as it can be told.
+class RankError : public Error {
+ public:
+  RankError(int rank, const std::string& text) : Error(text), rank_(rank) {}
+  int rank() const noexcept { return rank_; }
+
+ private:
+  int rank_;
+};
+
 /// Work was abandoned because its stop token was triggered.
 class Cancelled : public Error {
  public:

@@ -157,6 +157,11 @@ class DryRunBackend {
     return record_.add_transfer(WorkQueue::copy_in, "transfer weights", bytes, {.after = read});
   }
 
+  /// One message to a rank while one comes from another, over a link whose two directions do not disturb each other.
+  Event message(const char* operation, std::int64_t sent_bytes, std::int64_t received_bytes) {
+    return record_.add_transfer(WorkQueue::network, operation, std::max(sent_bytes, received_bytes));
+  }
+
   void enter_step(const char* name, std::int64_t index) { record_.enter_step(name, index); }
   void leave_step() noexcept { record_.leave_step(); }
   bool collapses_loops() const noexcept { return true; }

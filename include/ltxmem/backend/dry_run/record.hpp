@@ -101,7 +101,7 @@ class Record final : public MemoryObserver {
     double flops = 0;                 ///< a long guided clip passes 2^63
     std::int64_t bytes = 0;           ///< of compute operations
     std::int64_t transfer_bytes = 0;  ///< of both copy queues
-    std::int64_t message_bytes = 0;
+    std::int64_t message_bytes = 0;   ///< of each exchange the longer direction
     std::int64_t disk_bytes = 0;
   };
 
