@@ -203,7 +203,7 @@ void draw_peak(Drawing& drawing, const Frame& frame, const MemoryLane& lane) {
   drawing.raw("<circle cx=\"" + number(x) + "\" cy=\"" + number(y) + "\" r=\"4\" class=\"mark\"/>\n");
   const std::string text =
       "peak " + bytes_text(lane.peak_bytes) + " (" + grouped(lane.peak_bytes) + " bytes) in " + lane.peak_step;
-  const double width = letter_width * static_cast<double>(text.size());
+  const double width = 1.1 * letter_width * static_cast<double>(text.size());  // bold
   const double start = std::clamp(x - width / 2, left_border, std::max(left_border, left_border + plot_width - width));
   drawing.line(x, y - 5, x, frame.top - 12, "leader");
   drawing.text(start, frame.top - 17, "peak", text);
