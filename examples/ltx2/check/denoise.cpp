@@ -138,9 +138,10 @@ HostTensors run_denoise_case(const Case& test, CaseModels& models, Runtime& runt
                           guidance_of(options.at("guidance").at("audio"))};
   }
   TransformerModel model(runtime, checkpoint);
-  const TransformerVelocity velocity(
+  TransformerVelocity velocity(
       model, checkpoint.config().transformer->layers, video, audio, contexts(test, "context"),
       test.has_input("video.negative_context") ? contexts(test, "negative_context") : ContextViews{});
+  velocity.share_prefix(shared_blocks(denoising.guidance));
   const std::vector<float>& sigmas = test.input("sigmas").floats();
   denoise(video, audio, sigmas, denoising, velocity, runtime.host_memory());
 

@@ -57,6 +57,12 @@ void ExecutionOptions::add_to(CLI::App& app) {
       ->check(CLI::Range(std::int64_t{1}, most_tokens))
       ->capture_default_str()
       ->group(group);
+  app.add_option("--saved-prefix", saved_prefix,
+                 "Where to keep what the first blocks leave for the perturbed pass of guidance: device, host, or none "
+                 "(compute them again). Same bits")
+      ->check(CLI::IsMember({"device", "host", "none"}))
+      ->capture_default_str()
+      ->group(group);
   app.add_option("--verbose", verbose, "0: errors only, 1: progress and a summary, 2: memory and time of every stage")
       ->check(CLI::Range(0, 2))
       ->capture_default_str()
@@ -77,6 +83,9 @@ Settings ExecutionOptions::settings() const {
   settings.ffn_chunk = ltxmem::round_up(ffn_chunk, ltxmem::row_quantum);
   settings.query_tile = ltxmem::round_up(query_tile, ltxmem::row_quantum);
   settings.key_tile = ltxmem::round_up(key_tile, ltxmem::key_quantum);
+  if (saved_prefix != "none") {
+    settings.saved_prefix = saved_prefix == "device" ? ltxmem::MemorySpace::device : ltxmem::MemorySpace::pinned;
+  }
   settings.verbose = verbose;
   return settings;
 }

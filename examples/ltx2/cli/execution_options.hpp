@@ -18,6 +18,7 @@ struct ExecutionOptions {
   std::int64_t ffn_chunk = Settings{}.ffn_chunk;
   std::int64_t query_tile = Settings{}.query_tile;
   std::int64_t key_tile = Settings{}.key_tile;
+  std::string saved_prefix = "none";
   int verbose = Settings{}.verbose;
   std::string report;
   std::string progress = "auto";

@@ -67,7 +67,8 @@ class Sampling {
 
     TransformerModel transformer(runtime_, models_.model());
     TransformerVelocity velocity(transformer, config.layers, video, audio, views_of(prompt_), views_of(negative_));
-    velocity.announce_to(runtime_, count_evaluations(plan.sigmas, plan.solver, plan.guidance));
+    velocity.share_prefix(shared_blocks(plan.guidance));
+    velocity.announce_to(runtime_, count_passes(plan.sigmas, plan.solver, plan.guidance));
     DenoiseOptions options;
     options.solver = plan.solver;
     options.guidance = plan.guidance;

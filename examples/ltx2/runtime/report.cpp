@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <string_view>
 
 namespace ltx2 {
 namespace {
@@ -16,6 +17,11 @@ SpaceBytes maximum(const std::vector<StageReport>& stages, SpaceBytes StageRepor
     }
   }
   return result;
+}
+
+std::string_view saved_prefix_name(const Settings& settings) {
+  if (!settings.saved_prefix) return "none";
+  return *settings.saved_prefix == ltxmem::MemorySpace::device ? "device" : "host";
 }
 
 nlohmann::ordered_json space_json(const SpaceBytes& bytes) {
@@ -49,6 +55,7 @@ nlohmann::ordered_json to_json(const Report& report) {
       {"query-tile", report.settings.query_tile},
       {"key-tile", report.settings.key_tile},
       {"ffn-chunk", report.settings.ffn_chunk},
+      {"saved-prefix", saved_prefix_name(report.settings)},
       {"dtype", report.settings.dtype == ltxmem::DType::f32 ? "f32" : "bf16"},
       {"threads", report.settings.threads},
       {"device", "cpu"},

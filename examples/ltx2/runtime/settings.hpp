@@ -5,7 +5,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <optional>
 
+#include "ltxmem/core/device.hpp"
 #include "ltxmem/core/dtype.hpp"
 #include "runtime/scheme.hpp"
 
@@ -29,11 +31,14 @@ struct WeightPlacement {
 struct Settings {
   ltxmem::DType dtype = ltxmem::DType::bf16;  ///< of activations: f32 or bf16
   int threads = 1;
-  Scheme scheme = Scheme::e1;  ///< where the transformer keeps the long tensors of the video
+  Scheme scheme = Scheme::e1;      ///< where the transformer keeps the long tensors of the video
   std::int64_t ffn_chunk = 4096;   ///< tokens per feed-forward chunk
   std::int64_t query_tile = 4096;  ///< tokens per tile of queries
   std::int64_t key_tile = 8192;    ///< tokens per transport tile of keys and values
   WeightPlacement weights{};
+  /// Where the transformer keeps what the first blocks of a step's passes have in common (device or pinned); without a
+  /// place every pass computes all blocks.
+  std::optional<ltxmem::MemorySpace> saved_prefix{};
   int verbose = 1;
 };
 

@@ -212,11 +212,11 @@ void denoise(LatentState& video, LatentState& audio, std::span<const float> sigm
   }
 }
 
-std::int64_t count_evaluations(std::span<const float> sigmas, Solver solver, const Guidance& guidance) {
+PassCounts count_passes(std::span<const float> sigmas, Solver solver, const Guidance& guidance) {
   const auto steps = static_cast<std::int64_t>(sigmas.size()) - 1;
-  std::int64_t count = 0;
+  PassCounts count{};
   const auto evaluate = [&](std::int64_t step) {
-    count += static_cast<std::int64_t>(plan_step(guidance, step).passes.size());
+    for (const Pass pass : plan_step(guidance, step).passes) ++count[static_cast<std::size_t>(pass)];
   };
   for (std::int64_t step = 0; step < steps; ++step) {
     evaluate(step);

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <span>
@@ -66,7 +67,8 @@ struct DenoiseOptions {
 void denoise(LatentState& video, LatentState& audio, std::span<const float> sigmas, const DenoiseOptions& options,
              const VelocityModel& model, ltxmem::ResourceRef memory);
 
-/// How often denoise() evaluates the model: for progress and cost estimates.
-std::int64_t count_evaluations(std::span<const float> sigmas, Solver solver, const Guidance& guidance);
+/// How often denoise() evaluates the model, by kind of pass: for progress and cost estimates.
+using PassCounts = std::array<std::int64_t, 4>;  // indexed by Pass
+PassCounts count_passes(std::span<const float> sigmas, Solver solver, const Guidance& guidance);
 
 }  // namespace ltx2

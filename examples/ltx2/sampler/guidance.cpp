@@ -2,7 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sampler/guidance.hpp"
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace ltx2 {
 
@@ -26,6 +28,16 @@ StepPlan plan_step(const Guidance& guidance, std::int64_t step) {
     if (needed) plan.passes.push_back(pass);
   }
   return plan;
+}
+
+std::int64_t shared_blocks(const Guidance& guidance) {
+  constexpr std::int64_t all = std::numeric_limits<std::int64_t>::max();
+  std::int64_t first = all;
+  for (const ModalityGuidance& modality : {guidance.video, guidance.audio}) {
+    if (modality.stg == 0.0F) continue;
+    for (const std::int64_t block : modality.stg_blocks) first = std::min(first, block);
+  }
+  return first == all ? 0 : first;
 }
 
 double standard_deviation(ltxmem::TensorView<const float, 2> x) {

@@ -49,6 +49,9 @@ struct StepPlan {
 };
 StepPlan plan_step(const Guidance& guidance, std::int64_t step);
 
+/// So many first blocks compute the same in the conditional and in the perturbed pass; 0 without a perturbed pass.
+std::int64_t shared_blocks(const Guidance& guidance);
+
 /// Unbiased standard deviation over all elements, summed in double in row-major order.
 double standard_deviation(ltxmem::TensorView<const float, 2> x);
 

@@ -42,6 +42,16 @@ std::vector<BlockSkips> block_skips(const VelocityRequest& request, std::int64_t
   return skips;
 }
 
+SharedPrefix::Role prefix_role(Pass pass) noexcept {
+  switch (pass) {
+    case Pass::conditional: return SharedPrefix::Role::save;
+    case Pass::perturbed: return SharedPrefix::Role::resume;
+    case Pass::unconditional:
+    case Pass::isolated: return SharedPrefix::Role::keep;
+  }
+  return SharedPrefix::Role::keep;
+}
+
 }  // namespace
 
 TransformerVelocity::TransformerVelocity(TransformerModel& model, std::int64_t layers, const LatentState& video,
@@ -65,11 +75,21 @@ void TransformerVelocity::operator()(const VelocityRequest& request, ltxmem::Ten
   input.video = stream_input(request.video, video_timesteps, video_positions_, context.video);
   input.audio = stream_input(request.audio, audio_timesteps, audio_positions_, context.audio);
   input.skips = block_skips(request, layers_);
+  if (shared_blocks_ < layers_) input.prefix = {shared_blocks_, prefix_role(request.pass)};
   if (announce_to_ != nullptr) {
-    announce_to_->announce(model_->plan(input, {video, audio}).operations.steps * evaluations_);
+    announce(input, {video, audio});
     announce_to_ = nullptr;
   }
   model_->predict(input, {video, audio});
+}
+
+void TransformerVelocity::announce(TransformerInput input, const TransformerOutput& output) const {
+  std::int64_t steps = 0;
+  for (const Pass pass : {Pass::conditional, Pass::unconditional, Pass::perturbed, Pass::isolated}) {
+    input.prefix.role = prefix_role(pass);
+    steps += passes_[static_cast<std::size_t>(pass)] * model_->plan(input, output).operations.steps;
+  }
+  announce_to_->announce(steps);
 }
 
 }  // namespace ltx2

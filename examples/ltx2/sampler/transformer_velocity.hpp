@@ -7,6 +7,7 @@
 #include "ltxmem/core/tensor_view.hpp"
 #include "model/rotary.hpp"
 #include "sampler/denoise.hpp"
+#include "transformer/inputs.hpp"
 #include "transformer/transformer_model.hpp"
 
 namespace ltx2 {
@@ -27,13 +28,18 @@ class TransformerVelocity {
   void operator()(const VelocityRequest& request, ltxmem::TensorView<float, 2> video,
                   ltxmem::TensorView<float, 2> audio);
 
-  /// At the first evaluation the runtime's watcher is told how many named steps so many evaluations take.
-  void announce_to(Runtime& runtime, std::int64_t evaluations) {
+  /// The conditional and the perturbed pass of every step share so many first blocks.
+  void share_prefix(std::int64_t blocks) noexcept { shared_blocks_ = blocks; }
+
+  /// At the first evaluation the runtime's watcher is told how many named steps so many passes take.
+  void announce_to(Runtime& runtime, const PassCounts& passes) {
     announce_to_ = &runtime;
-    evaluations_ = evaluations;
+    passes_ = passes;
   }
 
  private:
+  void announce(TransformerInput input, const TransformerOutput& output) const;
+
   TransformerModel* model_;
   std::int64_t layers_;
   TokenPositions video_positions_;
@@ -41,7 +47,8 @@ class TransformerVelocity {
   ContextViews positive_;
   ContextViews negative_;
   Runtime* announce_to_ = nullptr;
-  std::int64_t evaluations_ = 0;
+  PassCounts passes_{};
+  std::int64_t shared_blocks_ = 0;
 };
 
 }  // namespace ltx2

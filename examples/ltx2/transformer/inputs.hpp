@@ -41,10 +41,22 @@ struct BlockSkips {
   friend bool operator==(const BlockSkips&, const BlockSkips&) = default;
 };
 
+/// The first blocks that see equal inputs in several passes: computed once where there is room for what they leave.
+struct SharedPrefix {
+  enum class Role : std::uint8_t {
+    keep,    ///< has no use for it; what was saved stays
+    save,    ///< keeps what its blocks leave
+    resume,  ///< goes on from there
+  };
+  std::int64_t blocks = 0;  ///< 0: nothing is shared
+  Role role = Role::keep;
+};
+
 struct TransformerInput {
   std::optional<StreamInput> video;
   std::optional<StreamInput> audio;
   std::vector<BlockSkips> skips;  ///< one per block, or empty
+  SharedPrefix prefix;            ///< of a run's passes all with the same number of blocks
 };
 
 /// Velocities (noise - clean), [N, channels] like the latents. An empty view: not wanted.

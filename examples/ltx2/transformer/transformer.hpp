@@ -13,6 +13,7 @@
 #include "ltxmem/backend/tiles.hpp"
 #include "runtime/scheme.hpp"
 #include "transformer/block.hpp"
+#include "transformer/saved_prefix.hpp"
 #include "transformer/stream.hpp"
 
 namespace ltx2 {
@@ -50,13 +51,16 @@ class Transformer {
   }
 
   /// Weights are bound to the place where they are at the time: for the ends until the pass is over, for a block until
-  /// the next one is asked for.
+  /// the next one is asked for. Without room for a prefix (null) every pass computes all blocks.
   void operator()(Backend& backend, BlockStream<Backend>& ends, BlockStream<Backend>& blocks,
-                  const TransformerInput& input, const TransformerOutput& output, Scheme scheme, const Tiles& options,
-                  ltxmem::Workspace& workspace) const {
+                  SavedPrefix<T, Backend>* saved, const TransformerInput& input, const TransformerOutput& output,
+                  Scheme scheme, const Tiles& options, ltxmem::Workspace& workspace) const {
     ltxmem::expects(input.video || input.audio, "transformer: neither video nor audio");
     ltxmem::expects(input.skips.empty() || input.skips.size() == static_cast<std::size_t>(config_.layers),
                     "transformer: perturbations for ", input.skips.size(), " blocks of ", config_.layers);
+    const SharedPrefix& prefix = input.prefix;
+    ltxmem::expects(prefix.blocks >= 0 && prefix.blocks < std::max(config_.layers, std::int64_t{1}),
+                    "transformer: a shared prefix of ", prefix.blocks, " blocks of ", config_.layers);
     const SchemeTable table = scheme_table(scheme);
     const Tiles tiles = effective_tiles(table, options, input);
     static_assert(ltxmem::row_quantum % ltxmem::key_quantum == 0,
@@ -80,10 +84,20 @@ class Transformer {
                                         ltxmem::MemorySpace::device, workspace));
       }
     }
-    for (std::int64_t i = 0; i < config_.layers; ++i) {
+    Stream<T, Backend>* const video_stream = video ? &*video : nullptr;
+    Stream<T, Backend>* const audio_stream = audio ? &*audio : nullptr;
+    std::int64_t first = 0;
+    if (saved != nullptr && prefix.role == SharedPrefix::Role::resume) {
+      saved->restore(backend, video_stream, audio_stream);
+      first = prefix.blocks;
+    }
+    for (std::int64_t i = first; i < config_.layers; ++i) {
+      if (saved != nullptr && prefix.role == SharedPrefix::Role::save && i == prefix.blocks) {
+        saved->save(backend, video_stream, audio_stream);
+      }
       const ltxmem::Step step(backend, "block", i);
       const Block<T, Backend> block(blocks.acquire(i), config_);
-      block(backend, video ? &*video : nullptr, audio ? &*audio : nullptr,
+      block(backend, video_stream, audio_stream,
             input.skips.empty() ? BlockSkips{} : input.skips[static_cast<std::size_t>(i)], table, tiles, workspace);
     }
     const ltxmem::Step step(backend, "output");

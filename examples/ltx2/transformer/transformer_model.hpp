@@ -17,7 +17,8 @@ namespace ltx2 {
 /// when a call needs more.
 ///
 /// Memory    that of Transformer and, unless weights are used in place, their slots, while the object lives
-/// Throws    ShapeError for inputs that do not fit the configuration; OutOfMemory; Cancelled
+/// Throws    ShapeError for inputs that do not fit the configuration, or that resume a prefix which was not saved;
+///           OutOfMemory; Cancelled
 ///
 /// The LoRAs that the checkpoint has when the object is made stay part of it. Borrows runtime and checkpoint.
 class TransformerModel {

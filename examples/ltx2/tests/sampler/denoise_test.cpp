@@ -191,7 +191,7 @@ TEST_CASE_METHOD(Fixture, "Levels must decrease") {
   CHECK_THROWS_AS(run({0.5F, -0.5F}), ltxmem::ShapeError);
 }
 
-TEST_CASE_METHOD(Fixture, "The number of evaluations is known beforehand") {
+TEST_CASE_METHOD(Fixture, "The number of passes of each kind is known beforehand") {
   options.guidance.video.cfg = 3;
   options.guidance.video.skip_step = 1;
   options.guidance.audio.modality = 2;
@@ -201,7 +201,10 @@ TEST_CASE_METHOD(Fixture, "The number of evaluations is known beforehand") {
     options.solver = solver;
     options.draw_noise = ltx2::draw_from_seed(1, 0);
     run(sigmas);
-    CHECK(ltx2::count_evaluations(sigmas, solver, options.guidance) == static_cast<std::int64_t>(requests.size()));
+    ltx2::PassCounts seen{};
+    for (const auto& request : requests) ++seen[static_cast<std::size_t>(request.pass)];
+    CHECK(ltx2::count_passes(sigmas, solver, options.guidance) == seen);
+    CHECK(seen[static_cast<std::size_t>(ltx2::Pass::unconditional)] > 0);
   }
 }
 

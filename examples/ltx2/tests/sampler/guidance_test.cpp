@@ -71,3 +71,18 @@ TEST_CASE("Rescaling in part mixes the two factors") {
   ltx2::rescale_guided(0.5F, {plain.data(), {2, 2}}, {guided.data(), {2, 2}});
   CHECK(guided[0] == Approx(1.5));
 }
+
+TEST_CASE("The conditional and the perturbed pass share the blocks before the first perturbed one") {
+  ltx2::Guidance guidance;
+  guidance.video.stg_blocks = {28, 29};
+  CHECK(ltx2::shared_blocks(guidance) == 0);  // strength 0: no perturbed pass
+  guidance.video.stg = 1.0F;
+  CHECK(ltx2::shared_blocks(guidance) == 28);
+  guidance.audio.stg_blocks = {7};
+  CHECK(ltx2::shared_blocks(guidance) == 28);
+  guidance.audio.stg = 0.5F;
+  CHECK(ltx2::shared_blocks(guidance) == 7);
+  guidance.audio.stg_blocks.clear();
+  guidance.video.stg_blocks.clear();
+  CHECK(ltx2::shared_blocks(guidance) == 0);
+}

@@ -121,7 +121,7 @@ class MadeUpInput {
         audio_extents_{audio_tokens, config.audio_out_channels} {}
 
   TransformerInput input() {
-    TransformerInput input{video.input(), audio.input(), skips};
+    TransformerInput input{video.input(), audio.input(), skips, prefix};
     if (without_video) input.video.reset();
     if (without_audio) input.audio.reset();
     return input;
@@ -142,6 +142,7 @@ class MadeUpInput {
   MadeUpStream video;
   MadeUpStream audio;
   std::vector<BlockSkips> skips;
+  SharedPrefix prefix;
   bool without_video = false;
   bool without_audio = false;
 
