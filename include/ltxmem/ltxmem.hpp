@@ -6,6 +6,7 @@
 /// ltxmem/backend/cpu/onednn_gemm.hpp and ltxmem/backend/cpu/highway_attention.hpp.
 
 #include "ltxmem/attention/online_softmax.hpp"
+#include "ltxmem/attention/ring_attention.hpp"
 #include "ltxmem/attention/tiled_attention.hpp"
 #include "ltxmem/backend/cpu/backend.hpp"
 #include "ltxmem/backend/dry_run/backend.hpp"
