@@ -25,7 +25,7 @@ set(MAY_stores core/.* math/.* memory/.* ${backend_interface})
 set(MAY_ops ${MAY_stores})
 set(MAY_weights ${MAY_stores} ops/.* stores/.*)
 set(MAY_parallel ${MAY_weights} weights/.*)
-set(MAY_attention ${MAY_weights} weights/.* parallel/(communicator|partition)\\.hpp)
+set(MAY_attention ${MAY_weights} weights/.* parallel/communicator\\.hpp parallel/partition\\.hpp)
 set(MAY_ffn ${MAY_weights} weights/.*)
 set(MAY_io core/.* memory/.*)
 
