@@ -25,6 +25,7 @@
 #include "ltxmem/memory/limiting_resource.hpp"
 #include "ltxmem/ops/group_norm.hpp"
 #include "ltxmem/parallel/planned_communicator.hpp"
+#include "ltxmem/parallel/tensor_parallel_linear.hpp"
 #include "ltxmem/parallel/thread_communicator.hpp"
 #include "ltxmem/stores/host_row_store.hpp"
 #include "ltxmem/stores/placed_row_store.hpp"

@@ -79,6 +79,13 @@ TEST_CASE("a zigzag balances the pairs under a causal mask", "[parallel]") {
   CHECK(pairs(Partition::even(1600, 4), 3) > fair * 3 / 2);
 }
 
+TEST_CASE("shares of heads are shares of their channels", "[parallel]") {
+  const Partition channels = Partition::even(5, 2).times(64);
+  CHECK(counts_of(channels) == std::vector<std::int64_t>{128, 192});
+  CHECK(channels.segment(1) == Segment{128, 192});
+  CHECK(channels.total() == 320);
+}
+
 TEST_CASE("shares beyond 2^32 positions are exact", "[parallel]") {
   const std::int64_t total = (std::int64_t{1} << 62) + 5;
   const Partition partition = Partition::even(total, 1024);

@@ -80,6 +80,17 @@ class Partition {
     return partition;
   }
 
+  /// The same shares of things of which every position has so many: channels from heads, for example.
+  Partition times(std::int64_t width) const {
+    Partition scaled = *this;
+    scaled.total_ = checked_product(total_, width);
+    for (std::int64_t& count : scaled.counts_) count *= width;
+    for (std::vector<Segment>& held : scaled.segments_) {
+      for (Segment& segment : held) segment = {segment.begin * width, segment.count * width};
+    }
+    return scaled;
+  }
+
   int ranks() const noexcept { return static_cast<int>(counts_.size()); }
   std::int64_t total() const noexcept { return total_; }
   std::int64_t count(int rank) const { return counts_.at(static_cast<std::size_t>(rank)); }
