@@ -86,6 +86,17 @@ TEST_CASE("shares of heads are shares of their channels", "[parallel]") {
   CHECK(channels.total() == 320);
 }
 
+TEST_CASE("a group of ranks holds the rows of its ranks in their order", "[parallel]") {
+  const Partition halves = Partition::even(10, 4).grouped(2);
+  CHECK(counts_of(halves) == std::vector<std::int64_t>{5, 5});
+  CHECK(halves.segment(1) == Segment{5, 5});
+  const Partition all = Partition::zigzag(12, 3).grouped(3);
+  CHECK(std::vector<Segment>(all.segments(0).begin(), all.segments(0).end()) ==
+        std::vector<Segment>{{0, 2}, {10, 2}, {2, 2}, {8, 2}, {4, 4}});
+  CHECK(all.total() == 12);
+  CHECK_THROWS_AS(Partition::even(10, 4).grouped(3), ShapeError);
+}
+
 TEST_CASE("shares beyond 2^32 positions are exact", "[parallel]") {
   const std::int64_t total = (std::int64_t{1} << 62) + 5;
   const Partition partition = Partition::even(total, 1024);

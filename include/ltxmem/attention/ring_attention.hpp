@@ -49,7 +49,7 @@ class RingAttention {
                                      std::int64_t head_dim, const TiledAttentionOptions& options) {
     const RingAttention ring(options);
     const std::int64_t rows = queries.count(rank);
-    if (keys.ranks() == 1) {
+    if (is_in_order(queries, keys)) {
       return TiledAttention<T, Backend>::workspace_bytes(backend, {rows, keys.total(), head_dim}, options);
     }
     return OnlineSoftmax<Backend>::workspace_bytes(rows, options.heads, head_dim) +
@@ -62,7 +62,7 @@ class RingAttention {
     const int rank = kv.owner();
     check(q, kv, queries, keys, out, rank, extras);
     const Step step(backend, "ring attention");
-    if (keys.ranks() == 1) {
+    if (is_in_order(queries, keys)) {
       tiled_(backend, q, key_columns(kv.rows()), value_columns(kv.rows()), out, arena, extras);
       return;
     }
@@ -80,6 +80,11 @@ class RingAttention {
   }
 
  private:
+  /// One rank whose rows lie in the order of their positions has nothing to carry from shard to shard.
+  static bool is_in_order(const Partition& queries, const Partition& keys) {
+    return keys.ranks() == 1 && keys.segments(0).size() <= 1 && queries.segments(0).size() <= 1;
+  }
+
   TensorView<const T, 2> key_columns(TensorView<const T, 2> rows) const { return rows.columns(0, rows.extent(1) / 2); }
   TensorView<const T, 2> value_columns(TensorView<const T, 2> rows) const {
     return rows.columns(rows.extent(1) / 2, rows.extent(1) / 2);

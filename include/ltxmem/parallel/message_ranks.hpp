@@ -120,7 +120,7 @@ class MessageRanks {
   int size() const noexcept { return transport_.size(); }
   std::chrono::milliseconds deadline() const noexcept { return transport_.deadline(); }
   Traffic traffic() const noexcept { return traffic_; }
-  Transport& transport() noexcept { return transport_; }
+  const Transport& transport() const noexcept { return transport_; }
 
   template <class Backend, class T>
   Handle exchange(Backend& backend, int to, TensorView<const T, 2> send, int from, TensorView<T, 2> receive) {

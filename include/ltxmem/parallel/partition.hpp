@@ -26,7 +26,7 @@ struct Segment {
 
 /// Which part of a sequence (tokens, heads, channels) each rank holds: exact, uneven, possibly nothing.
 ///
-/// A rank holds ascending segments of positions; its rows are those of its segments, one after another.
+/// A rank holds segments of positions; its rows are those of its segments, one after another.
 ///
 /// Memory  two numbers per segment
 /// Throws  ShapeError for negative counts, weights that are negative or all zero, no rank
@@ -91,6 +91,17 @@ class Partition {
     return scaled;
   }
 
+  /// The shares of groups of so many consecutive ranks: the rows of their ranks, one rank after another.
+  Partition grouped(int group) const {
+    expects(group > 0 && ranks() % group == 0, "partition: groups of ", group, " out of ", ranks(), " ranks");
+    Partition groups(static_cast<std::size_t>(ranks() / group));
+    for (int rank = 0; rank < ranks(); ++rank) {
+      for (const Segment& segment : segments(rank)) groups.add(static_cast<std::size_t>(rank / group), segment);
+    }
+    groups.total_ = total_;
+    return groups;
+  }
+
   int ranks() const noexcept { return static_cast<int>(counts_.size()); }
   std::int64_t total() const noexcept { return total_; }
   std::int64_t count(int rank) const { return counts_.at(static_cast<std::size_t>(rank)); }
@@ -121,15 +132,19 @@ class Partition {
 
   /// The next positions belong to this rank.
   void give(std::size_t rank, std::int64_t count) {
-    if (count == 0) return;
-    std::vector<Segment>& held = segments_[rank];
-    if (!held.empty() && held.back().end() == total_) {
-      held.back().count += count;
-    } else {
-      held.push_back({total_, count});
-    }
-    counts_[rank] += count;
+    add(rank, {total_, count});
     total_ += count;
+  }
+
+  void add(std::size_t rank, const Segment& segment) {
+    if (segment.count == 0) return;
+    std::vector<Segment>& held = segments_[rank];
+    if (!held.empty() && held.back().end() == segment.begin) {
+      held.back().count += segment.count;
+    } else {
+      held.push_back(segment);
+    }
+    counts_[rank] += segment.count;
   }
 
   std::vector<std::int64_t> counts_;
