@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "cli/calibrate_command.hpp"
 #include "cli/check_command.hpp"
 #include "cli/failure.hpp"
 #include "cli/generate_command.hpp"
@@ -85,14 +86,17 @@ int run_program(int argc, const char* const* argv, const std::stop_token& stop) 
   CheckCommand check;
   InfoCommand info;
   SynthCommand synth;
+  CalibrateCommand calibrate;
   CLI::App& generate_app = *program.add_subcommand("generate", "Make a video with sound from a prompt");
   CLI::App& check_app = *program.add_subcommand("check", "Run cases with known answers and compare");
   CLI::App& info_app = *program.add_subcommand("info", "Check model files completely and say what they hold");
   CLI::App& synth_app = *program.add_subcommand("synth", "Write a synthetic model from a description");
+  CLI::App& calibrate_app = *program.add_subcommand("calibrate", "Measure this machine into a device profile");
   generate.add_to(generate_app);
   check.add_to(check_app);
   info.add_to(info_app);
   synth.add_to(synth_app);
+  calibrate.add_to(calibrate_app);
 
   try {
     program.parse(argc, argv);
@@ -108,6 +112,7 @@ int run_program(int argc, const char* const* argv, const std::stop_token& stop) 
     if (check_app.parsed()) code = check.run(stop);
     if (info_app.parsed()) code = info.run();
     if (synth_app.parsed()) code = synth.run(stop);
+    if (calibrate_app.parsed()) code = calibrate.run(stop);
     if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
       return fail(ExitCode::failed_running, "cannot write to standard output");
     }
