@@ -41,9 +41,13 @@ function(ltxmem_part part)
   set(LTXMEM_PARTS ${LTXMEM_PARTS} ${part} PARENT_SCOPE)
 endfunction()
 
-# Links a program of this project with every part that exists and tells its sources which: <PREFIX>_<PART>.
+# Links a program of this project with every part that exists and tells its sources which: <PREFIX>_<PART>. Not with
+# MPI, which only programs for mpirun want.
 function(ltxmem_link_parts target visibility prefix)
   foreach(part IN LISTS LTXMEM_PARTS)
+    if(part STREQUAL "mpi")
+      continue()
+    endif()
     target_link_libraries(${target} ${visibility} ltxmem::${part})
     if(NOT part STREQUAL "ltxmem")
       string(TOUPPER ${part} upper)
