@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/check_command.hpp"
 
+#include <unistd.h>
+
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -13,6 +15,7 @@
 #include "cli/report_file.hpp"
 #include "cli/run_progress.hpp"
 #include "ltxmem/io/safetensors_writer.hpp"
+#include "media/cleanup.hpp"
 #include "media/files.hpp"
 #include "runtime/runtime.hpp"
 
@@ -25,16 +28,36 @@ void expect_plain_name(const Case& test, const std::string& name, const char* wh
                                    "case ", test.name, ": ", what, " '", name, "' is not a plain name");
 }
 
-/// OUTPUT/STAGE for the results of a case, made before the work starts: a place that cannot be written to is bad input.
-void prepare_output(const std::filesystem::path& folder, const std::string& file) {
-  std::error_code problem;
-  std::filesystem::create_directories(folder, problem);
-  if (problem) {
-    throw ltxmem::IoError("--output: cannot make the folder " + folder.string() + ": " + problem.message());
+/// The folders OUTPUT/STAGE, made before the work starts: a place that cannot be written to is bad input. Those that
+/// nothing was written into are removed again.
+class OutputFolders {
+ public:
+  OutputFolders() = default;
+  OutputFolders(const OutputFolders&) = delete;
+  OutputFolders& operator=(const OutputFolders&) = delete;
+  ~OutputFolders() {
+    for (auto folder = made_.rbegin(); folder != made_.rend(); ++folder) ::rmdir(folder->c_str());  // only if empty
   }
-  expect_replaceable((folder / file).string());
-  const TemporaryOutput probe((folder / file).string());
-}
+
+  void prepare(const std::filesystem::path& folder, const std::string& file) {
+    make(folder);
+    expect_replaceable((folder / file).string());
+    const TemporaryOutput probe((folder / file).string());
+  }
+
+ private:
+  void make(const std::filesystem::path& folder) {
+    if (folder.empty() || std::filesystem::is_directory(folder)) return;
+    if (folder.has_relative_path()) make(folder.parent_path());
+    std::error_code problem;
+    if (std::filesystem::create_directory(folder, problem)) made_.push_back(folder);
+    if (problem) {
+      throw ltxmem::IoError("--output: cannot make the folder " + folder.string() + ": " + problem.message());
+    }
+  }
+
+  std::vector<std::filesystem::path> made_;
+};
 
 void write_outputs(const std::filesystem::path& path, const HostTensors& outputs) {
   std::vector<ltxmem::TensorSpec> specs;
@@ -44,6 +67,7 @@ void write_outputs(const std::filesystem::path& path, const HostTensors& outputs
     specs.push_back({"out." + name, dtype, tensor.shape});
   }
   ltxmem::SafetensorsWriter writer(path, specs, {{"format", "ltx2 check"}});
+  const RegisteredPath temporary(writer.temporary_path());
   for (const auto& [name, tensor] : outputs) {
     std::visit([&](const auto& values) { writer.write(std::as_bytes(std::span(values))); }, tensor.values);
   }
@@ -67,8 +91,9 @@ ExitCode CheckCommand::run(const std::stop_token& stop) const {
     expect_plain_name(tests.back(), tests.back().stage, "stage");
     expect_plain_name(tests.back(), tests.back().name, "name");
   }
+  OutputFolders folders;
   if (!output.empty()) {
-    for (const Case& test : tests) prepare_output(output / test.stage, test.name + ".safetensors");
+    for (const Case& test : tests) folders.prepare(output / test.stage, test.name + ".safetensors");
   }
   const ReportFile report_file(execution.report);
   ltxmem::HostResource copies;

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/execution_options.hpp"
 
+#include <algorithm>
 #include <string>
 #include <thread>
 #include <vector>
@@ -43,7 +44,8 @@ void ExecutionOptions::add_to(CLI::App& app) {
       ->capture_default_str()
       ->group(group);
   app.add_option("--ffn-chunk", ffn_chunk,
-                 "Tokens per feed-forward chunk, rounded up to a multiple of 256. Less memory, same bits")
+                 "Tokens per feed-forward chunk, rounded up to a multiple of 256; at most a query tile, because the "
+                 "network runs on the tile. Less memory, same bits")
       ->check(CLI::Range(std::int64_t{1}, most_tokens))
       ->capture_default_str()
       ->group(group);
@@ -80,8 +82,8 @@ Settings ExecutionOptions::settings() const {
   settings.dtype = dtype == "f32" ? ltxmem::DType::f32 : ltxmem::DType::bf16;
   settings.threads = threads > 0 ? threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   settings.scheme = *find_scheme(scheme);
-  settings.ffn_chunk = ltxmem::round_up(ffn_chunk, ltxmem::row_quantum);
   settings.query_tile = ltxmem::round_up(query_tile, ltxmem::row_quantum);
+  settings.ffn_chunk = std::min(ltxmem::round_up(ffn_chunk, ltxmem::row_quantum), settings.query_tile);
   settings.key_tile = ltxmem::round_up(key_tile, ltxmem::key_quantum);
   if (saved_prefix != "none") {
     settings.saved_prefix = saved_prefix == "device" ? ltxmem::MemorySpace::device : ltxmem::MemorySpace::pinned;

@@ -27,7 +27,8 @@ struct ExecutionOptions {
 
   void add_to(CLI::App& app);
 
-  /// The settings with effective values: tiles rounded up to whole quanta, threads counted.
+  /// The settings with effective values: tiles rounded up to whole quanta, feed-forward chunks no longer than the tile
+  /// of queries they run on, threads counted.
   Settings settings() const;
 };
 

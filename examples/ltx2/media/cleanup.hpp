@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace ltx2 {
@@ -56,6 +57,18 @@ class Cleanup {
   mutable std::mutex mutex_;
   std::vector<std::string> paths_;
   std::vector<pid_t> children_;
+};
+
+/// A path in the list of this process while it lives: a temporary whose owner does not know the list.
+class RegisteredPath {
+ public:
+  explicit RegisteredPath(std::string path) : path_(std::move(path)) { Cleanup::process().add_path(path_); }
+  RegisteredPath(const RegisteredPath&) = delete;
+  RegisteredPath& operator=(const RegisteredPath&) = delete;
+  ~RegisteredPath() { Cleanup::process().forget_path(path_); }
+
+ private:
+  std::string path_;
 };
 
 }  // namespace ltx2

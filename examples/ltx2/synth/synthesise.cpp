@@ -14,6 +14,7 @@
 #include "ltxmem/core/dtype.hpp"
 #include "ltxmem/core/error.hpp"
 #include "ltxmem/io/safetensors_writer.hpp"
+#include "media/cleanup.hpp"
 #include "synth/inventory.hpp"
 #include "synth/values.hpp"
 
@@ -62,7 +63,8 @@ class Synthesis {
         threads_(options.threads > 0 ? options.threads
                                      : static_cast<int>(std::max(1U, std::thread::hardware_concurrency()))),
         tensors_(inventory(description)),
-        writer_(target, tensors_, description.metadata) {
+        writer_(target, tensors_, description.metadata),
+        temporary_(writer_.temporary_path()) {
     for (const TensorSpec& tensor : tensors_) total_bytes_ += tensor.bytes();
   }
 
@@ -143,6 +145,7 @@ class Synthesis {
   int threads_;
   std::vector<TensorSpec> tensors_;
   ltxmem::SafetensorsWriter writer_;
+  RegisteredPath temporary_;
   std::vector<std::byte> buffer_;
   std::size_t total_bytes_ = 0;
   std::size_t written_bytes_ = 0;

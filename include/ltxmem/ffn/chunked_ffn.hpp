@@ -87,6 +87,39 @@ void for_each_chunk(Backend& backend, const ChunkedFfnOptions& chunks, const Dow
   });
 }
 
+/// The layers before and after the hidden activation, and what every chunked network says of itself by them.
+template <class Up, class Down>
+class ChunkedLayers {
+ public:
+  std::int64_t inputs() const noexcept { return up_.inputs(); }
+  std::int64_t hidden() const noexcept { return down_.inputs(); }
+  std::int64_t outputs() const noexcept { return down_.outputs(); }
+
+  /// The options after rounding, as a report should state them.
+  ChunkedFfnOptions effective(std::int64_t tokens, const ChunkedFfnOptions& options) const {
+    return effective_chunks(tokens, hidden(), options);
+  }
+
+ protected:
+  ChunkedLayers(const char* name, Up up, Down down, Activation activation)
+      : name_(name), up_(std::move(up)), down_(std::move(down)), activation_(activation) {
+    expects(up_.outputs() == down_.inputs(), name, ": outputs of the first layer ", up_.outputs(),
+            ", inputs of the second ", down_.inputs());
+  }
+
+  template <class T>
+  void check(TensorView<const T, 2> x, TensorView<T, 2> y) const {
+    expects(x.extent(0) == y.extent(0), name_, ": rows of x ", x.extent(0), ", rows of y ", y.extent(0));
+    expects(x.extent(1) == inputs(), name_, ": columns of x ", x.extent(1), ", inputs ", inputs());
+    expects(y.extent(1) == outputs(), name_, ": columns of y ", y.extent(1), ", outputs ", outputs());
+  }
+
+  const char* name_;
+  Up up_;
+  Down down_;
+  Activation activation_;
+};
+
 }  // namespace detail
 
 /// Feed-forward network evaluated chunk by chunk, so the hidden activation never exists as a whole.
@@ -101,22 +134,15 @@ void for_each_chunk(Backend& backend, const ChunkedFfnOptions& chunks, const Dow
 /// Stream    ordered on backend.stream(), does not synchronise
 /// Throws    ShapeError, OutOfMemory
 template <Element T, FfnBackend<T> Backend, LinearLayer<T, Backend> Up = DenseLinear, LinearLayer<T, Backend> Down = Up>
-class ChunkedFFN {
+class ChunkedFFN : public detail::ChunkedLayers<Up, Down> {
+  using Layers = detail::ChunkedLayers<Up, Down>;
+  using Layers::activation_, Layers::down_, Layers::up_;
+
  public:
+  using Layers::effective, Layers::hidden, Layers::outputs;
+
   ChunkedFFN(Up up, Down down, Activation activation = Activation::gelu_tanh)
-      : up_(std::move(up)), down_(std::move(down)), activation_(activation) {
-    expects(up_.outputs() == down_.inputs(), "chunked ffn: outputs of the first layer ", up_.outputs(),
-            ", inputs of the second ", down_.inputs());
-  }
-
-  std::int64_t inputs() const noexcept { return up_.inputs(); }
-  std::int64_t hidden() const noexcept { return down_.inputs(); }
-  std::int64_t outputs() const noexcept { return down_.outputs(); }
-
-  /// The options after rounding, as a report should state them.
-  ChunkedFfnOptions effective(std::int64_t tokens, const ChunkedFfnOptions& options) const {
-    return detail::effective_chunks(tokens, hidden(), options);
-  }
+      : Layers("chunked ffn", std::move(up), std::move(down), activation) {}
 
   std::size_t workspace_bytes(const Backend& backend, std::int64_t tokens,
                               const ChunkedFfnOptions& options = {}) const {
@@ -131,9 +157,7 @@ class ChunkedFFN {
 
   void operator()(Backend& backend, TensorView<const T, 2> x, const LinearEpilogue<T>& epilogue, TensorView<T, 2> y,
                   Arena& arena, const ChunkedFfnOptions& options = {}) const {
-    expects(x.extent(0) == y.extent(0), "chunked ffn: rows of x ", x.extent(0), ", rows of y ", y.extent(0));
-    expects(x.extent(1) == inputs(), "chunked ffn: columns of x ", x.extent(1), ", inputs ", inputs());
-    expects(y.extent(1) == outputs(), "chunked ffn: columns of y ", y.extent(1), ", outputs ", outputs());
+    Layers::check(x, y);
     const Step step(backend, "ffn");
     LinearEpilogue<T> activate;
     activate.activation = activation_;
@@ -148,11 +172,6 @@ class ChunkedFFN {
           }
         });
   }
-
- private:
-  Up up_;
-  Down down_;
-  Activation activation_;
 };
 
 namespace detail {

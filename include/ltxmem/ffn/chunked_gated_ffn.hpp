@@ -26,25 +26,19 @@ namespace ltxmem {
 /// Source    Shazeer, "GLU Variants Improve Transformer", 2020, equation 6
 template <Element T, FfnBackend<T> Backend, LinearLayer<T, Backend> Up = DenseLinear, LinearLayer<T, Backend> Down = Up>
 requires HasForEach<Backend>
-class ChunkedGatedFFN {
+class ChunkedGatedFFN : public detail::ChunkedLayers<Up, Down> {
+  using Layers = detail::ChunkedLayers<Up, Down>;
+  using Layers::activation_, Layers::down_, Layers::up_;
+
  public:
+  using Layers::effective, Layers::hidden, Layers::outputs;
+
   ChunkedGatedFFN(Up gate, Up up, Down down, Activation activation = Activation::gelu_tanh)
-      : gate_(std::move(gate)), up_(std::move(up)), down_(std::move(down)), activation_(activation) {
+      : Layers("chunked gated ffn", std::move(up), std::move(down), activation), gate_(std::move(gate)) {
     expects(gate_.inputs() == up_.inputs(), "chunked gated ffn: inputs of the gate ", gate_.inputs(),
             ", of the values ", up_.inputs());
     expects(gate_.outputs() == up_.outputs(), "chunked gated ffn: outputs of the gate ", gate_.outputs(),
             ", of the values ", up_.outputs());
-    expects(up_.outputs() == down_.inputs(), "chunked gated ffn: outputs of the first layer ", up_.outputs(),
-            ", inputs of the second ", down_.inputs());
-  }
-
-  std::int64_t inputs() const noexcept { return up_.inputs(); }
-  std::int64_t hidden() const noexcept { return down_.inputs(); }
-  std::int64_t outputs() const noexcept { return down_.outputs(); }
-
-  /// The options after rounding, as a report should state them.
-  ChunkedFfnOptions effective(std::int64_t tokens, const ChunkedFfnOptions& options) const {
-    return detail::effective_chunks(tokens, hidden(), options);
   }
 
   std::size_t workspace_bytes(const Backend& backend, std::int64_t tokens,
@@ -62,9 +56,7 @@ class ChunkedGatedFFN {
 
   void operator()(Backend& backend, TensorView<const T, 2> x, const LinearEpilogue<T>& epilogue, TensorView<T, 2> y,
                   Arena& arena, const ChunkedFfnOptions& options = {}) const {
-    expects(x.extent(0) == y.extent(0), "chunked gated ffn: rows of x ", x.extent(0), ", rows of y ", y.extent(0));
-    expects(x.extent(1) == inputs(), "chunked gated ffn: columns of x ", x.extent(1), ", inputs ", inputs());
-    expects(y.extent(1) == outputs(), "chunked gated ffn: columns of y ", y.extent(1), ", outputs ", outputs());
+    Layers::check(x, y);
     if (x.extent(0) == 0) return;
     const Step step(backend, "gated ffn");
     const ChunkedFfnOptions chunks = effective(x.extent(0), options);
@@ -94,9 +86,6 @@ class ChunkedGatedFFN {
   }
 
   Up gate_;
-  Up up_;
-  Down down_;
-  Activation activation_;
 };
 
 }  // namespace ltxmem

@@ -97,6 +97,9 @@ class SafetensorsWriter {
   SafetensorsWriter& operator=(const SafetensorsWriter&) = delete;
   ~SafetensorsWriter() { remove_temporary(); }
 
+  /// Where the data goes until commit(); for programs that may have to remove it when no destructor runs.
+  const std::string& temporary_path() const noexcept { return temporary_; }
+
   /// Appends data, which may end inside a tensor or run over several.
   void write(std::span<const std::byte> data) {
     std::size_t left = data.size();

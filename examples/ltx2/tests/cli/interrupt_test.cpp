@@ -13,7 +13,9 @@
 #include <thread>
 
 #include "ltxmem/core/error.hpp"
+#include "ltxmem/io/safetensors_writer.hpp"
 #include "media/child_process.hpp"
+#include "media/cleanup.hpp"
 #include "media/files.hpp"
 #include "support/catch.hpp"
 #include "tests/support/scratch.hpp"
@@ -120,6 +122,8 @@ TEST_CASE("hidden: two signals with temporaries and a child", "[.][long][child]"
   const ltx2::TemporaryOutput file(folder + "/clip.mp4");
   const ltx2::TemporaryOutput pictures(folder + "/frames/", ltx2::TemporaryOutput::Kind::folder);
   ltx2::test::write_text(pictures.path() + "/frame.png", "x");
+  const ltxmem::SafetensorsWriter model(folder + "/model.safetensors", {});
+  const ltx2::RegisteredPath temporary(model.temporary_path());
   const ltx2::ChildProcess child({"/bin/sh", "-c", "sleep 0.5; echo > '" + folder + "/written by the child'"});
   std::raise(SIGINT);
   if (!eventually([&] { return interrupt.requested(); })) ::_exit(1);

@@ -164,6 +164,17 @@ TEST_CASE("Places that cannot hold an output are refused before the work", "[cli
   CHECK(listing(folder.path()) == before);
 }
 
+TEST_CASE("A check whose case fails leaves no output folder", "[cli]") {
+  const ScratchFolder folder;
+  std::filesystem::create_directory(folder / "old");
+  const auto before = listing(folder.path());
+  const std::string case_path = golden_path("cases/vocode/v23_9.safetensors");
+  for (const char* output : {"new", "new/below/", "old"}) {
+    refused({"check", case_path, "--models", folder / "none", "--output", folder / output}, {"ltx23_tiny"});
+    CHECK(listing(folder.path()) == before);
+  }
+}
+
 TEST_CASE("A finished output never takes the place of a device or a folder", "[cli]") {
   const ScratchFolder folder;
   REQUIRE(::mkfifo((folder / "pipe.y4m").c_str(), 0600) == 0);

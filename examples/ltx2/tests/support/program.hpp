@@ -4,7 +4,9 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <array>
@@ -32,6 +34,7 @@ struct Ended {
   std::string output;
   std::string messages;
   double seconds_after_signal = 0;
+  double work_after_signal_s = 0;  ///< seconds of processor time, which other programs do not lengthen
 };
 
 /// What happens to a program that runs.
@@ -40,6 +43,14 @@ struct Surroundings {
   std::string after;            ///< when this text has been seen in the messages
   std::string standard_output;  ///< a file instead of a pipe, when not empty
 };
+
+/// Processor time of a running process, all its threads together.
+inline double processor_seconds(pid_t process) {
+  clockid_t clock{};
+  timespec time{};
+  if (::clock_getcpuclockid(process, &clock) != 0 || ::clock_gettime(clock, &time) != 0) return 0;
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
 
 /// Runs the program. One that does not end within a minute is killed.
 inline Ended run_ltx2(const std::vector<std::string>& arguments, const Surroundings& surroundings = {}) {
@@ -69,6 +80,7 @@ inline Ended run_ltx2(const std::vector<std::string>& arguments, const Surroundi
   Ended ended;
   const auto start = Clock::now();
   std::optional<Clock::time_point> signalled;
+  double work_before = 0;
   bool killed = false;
   std::array<pollfd, 2> streams{pollfd{out[0], POLLIN, 0}, pollfd{err[0], POLLIN, 0}};
   while (streams[0].fd >= 0 || streams[1].fd >= 0) {
@@ -88,13 +100,21 @@ inline Ended run_ltx2(const std::vector<std::string>& arguments, const Surroundi
       }
     }
     if (surroundings.signal != 0 && !signalled && ended.messages.find(surroundings.after) != std::string::npos) {
+      work_before = processor_seconds(process);
       ::kill(process, surroundings.signal);
       signalled = Clock::now();
     }
   }
   int status = 0;
-  ::waitpid(process, &status, 0);
-  if (signalled) ended.seconds_after_signal = std::chrono::duration<double>(Clock::now() - *signalled).count();
+  rusage used{};
+  ::wait4(process, &status, 0, &used);
+  if (signalled) {
+    ended.seconds_after_signal = std::chrono::duration<double>(Clock::now() - *signalled).count();
+    const auto seconds = [](const timeval& time) {
+      return static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
+    };
+    ended.work_after_signal_s = seconds(used.ru_utime) + seconds(used.ru_stime) - work_before;
+  }
   ::close(out[0]);
   ::close(err[0]);
   ended.code = killed ? -1000 : WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);

@@ -2,7 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <array>
+#include <atomic>
+#include <chrono>
 #include <cmath>
+#include <ctime>
+#include <stop_token>
+#include <thread>
 #include <vector>
 
 #include "support/catch.hpp"
@@ -69,6 +74,30 @@ TEST_CASE("A step of 2,000 tokens at true width: planned memory, tiles without a
     largest = std::max(largest, std::abs(wide[i]));
   }
   CHECK(worst <= 0.01F * largest);
+}
+
+TEST_CASE("A stop request ends a step at true width within a second, wherever it is", "[long]") {
+  ltxmem::HostResource resource;
+  const Checkpoint checkpoint(real_width_folder() + "/real23.safetensors", resource);
+  MadeUpInput input(*checkpoint.config().transformer, 5, 20, 20, 126, 1024);
+  const auto work_s = [] { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; };
+  for (const double after_s : {0.3, 1.0, 2.0, 4.0}) {
+    Settings settings = case_settings(ltxmem::DType::f32);
+    settings.threads = 1;
+    std::stop_source source;
+    Runtime runtime(settings, source.get_token());
+    std::atomic<double> stopped_at = -1;
+    const double start = work_s();
+    const std::jthread watcher([&] {
+      while (work_s() - start < after_s) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      stopped_at = work_s();
+      source.request_stop();
+    });
+    CHECK_THROWS_AS(input.run(runtime, checkpoint), ltxmem::Cancelled);
+    REQUIRE(stopped_at >= 0);
+    WARN("stopped after " << stopped_at - start << " s of work, ended " << work_s() - stopped_at << " s of work later");
+    CHECK(work_s() - stopped_at < 1.0);
+  }
 }
 
 TEST_CASE("2,000 to 8,000 tokens at true width under every scheme: one result, peaks on the planned line", "[long]") {

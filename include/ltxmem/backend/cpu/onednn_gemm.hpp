@@ -50,10 +50,10 @@ class OneOpenMpThread {
 
 /// Matrix product by oneDNN's matmul, float and bfloat16, with weights used as they lie in the file.
 ///
-/// Only implementations named "brg" (batch-reduced kernels, AVX-512 and later) keep the bits of a row whatever the
-/// number of rows and columns; measured, not promised by oneDNN, and tested with this library. Whatever the processor
-/// or the library version offers no such implementation for (half in 2.6, bfloat16 without its instructions, AVX2) is
-/// left to PortableGemm, by element type and so for all shapes alike.
+/// Only implementations named "brg" (AVX-512 and later) keep the bits of a row whatever the number of rows and columns:
+/// measured, not promised by oneDNN, and tested; "gemm:jit", which 2.6 takes on AVX2, does not. What has no "brg" on
+/// this processor or in this version (half in 2.6, bfloat16 without its instructions, everything on AVX2) is left to
+/// PortableGemm, by element type and so for all shapes alike; on AVX2 float then runs at half of oneDNN's speed.
 ///
 /// Memory    scratch: at most half a MiB for oneDNN; an implementation that asks for more is not used. Outside of it
 ///           oneDNN keeps compiled code, at most about 0.8 MiB per shape, and makes some small allocations per call
