@@ -128,8 +128,9 @@ class ChunkedLayers {
 /// Shapes    x [N, D], W1 [F, D], W2 [E, F], y [N, E]; N and F need not be multiples of the chunks
 /// Memory    token chunk * hidden chunk * sizeof(T), and with hidden chunks token chunk * E * 4, each rounded up to
 ///           buffer_alignment, besides the larger workspace of the two layers. y may be x or the epilogue's residual
-/// Cost      2 N F (D + E) flops; the weights are read once per token chunk, and expanded where they are not of type T:
-///           chunks of 512 tokens and more hide that (measured: backend/cpu/linear.hpp)
+/// Cost      2 N F (D + E) flops; the weights are read once per token chunk, and where they are not of type T expanded
+///           once per chunk: on the CPU 8 % at 256 tokens, 1 % at 512, nothing measurable from 1,024 for float on
+///           bfloat16 weights; 13 %, 4 % and 1 % for bfloat16 on float8 (4096 x 4096, oneDNN, AVX-512 BF16)
 /// Numerics  the hidden activation is rounded to T, sums are float. Token chunks change no bit; hidden chunks add float
 ///           partial sums, so they agree to float rounding
 /// Stream    ordered on backend.stream(), does not synchronise
