@@ -40,19 +40,19 @@ class OutputFolders {
   }
 
   void prepare(const std::filesystem::path& folder, const std::string& file) {
-    make(folder);
+    make(folder, folder);
     expect_replaceable((folder / file).string());
     const TemporaryOutput probe((folder / file).string());
   }
 
  private:
-  void make(const std::filesystem::path& folder) {
+  void make(const std::filesystem::path& folder, const std::filesystem::path& asked) {
     if (folder.empty() || std::filesystem::is_directory(folder)) return;
-    if (folder.has_relative_path()) make(folder.parent_path());
+    if (folder.has_relative_path()) make(folder.parent_path(), asked);
     std::error_code problem;
     if (std::filesystem::create_directory(folder, problem)) made_.push_back(folder);
     if (problem) {
-      throw ltxmem::IoError("--output: cannot make the folder " + folder.string() + ": " + problem.message());
+      throw ltxmem::IoError("--output: cannot make the folder " + asked.string() + ": " + problem.message());
     }
   }
 
