@@ -106,13 +106,13 @@ LatentState video_state(const Case& test, Runtime& runtime, const Clip& clip, st
     images.push_back(video_tokens(test, "condition." + std::to_string(images.size())));
     conditions.push_back({images.back().view(), condition.at("frame"), condition.at("strength")});
   }
-  return make_video_state(runtime.host_memory(), clip.grid, channels, clip.fps, initial.view(), conditions);
+  return make_video_state(runtime.host_work(), clip.grid, channels, clip.fps, initial.view(), conditions);
 }
 
 LatentState audio_state(const Case& test, Runtime& runtime, std::int64_t tokens, std::int64_t channels) {
   Tokens initial;
   if (test.has_input("audio.initial")) initial = audio_tokens(test, "audio.initial");
-  return make_audio_state(runtime.host_memory(), tokens, channels, initial.view());
+  return make_audio_state(runtime.host_work(), tokens, channels, initial.view());
 }
 
 }  // namespace
@@ -127,8 +127,8 @@ HostTensors run_denoise_case(const Case& test, CaseModels& models, Runtime& runt
   LatentState video = video_state(test, runtime, clip, video_noise.extent(1));
   LatentState audio = audio_state(test, runtime, audio_noise.extent(0), audio_noise.extent(1));
   const float noise_scale = options.value("noise_scale", 1.0F);
-  add_noise(video, video_noise, noise_scale);
-  add_noise(audio, audio_noise, noise_scale);
+  add_noise(runtime.host_work(), video, video_noise, noise_scale);
+  add_noise(runtime.host_work(), audio, audio_noise, noise_scale);
 
   DenoiseOptions denoising;
   denoising.solver = solver_of(test);
@@ -143,16 +143,19 @@ HostTensors run_denoise_case(const Case& test, CaseModels& models, Runtime& runt
       test.has_input("video.negative_context") ? contexts(test, "negative_context") : ContextViews{});
   velocity.share_prefix(shared_blocks(denoising.guidance));
   const std::vector<float>& sigmas = test.input("sigmas").floats();
-  denoise(video, audio, sigmas, denoising, velocity, runtime.host_memory());
+  denoise(video, audio, sigmas, denoising, velocity, runtime.host_work());
 
   constexpr std::int64_t audio_bins = 16;
   HostTensors outputs;
   HostTensor& video_latent = outputs["video.latent"] =
       HostTensor::zeros({1, video.channels(), clip.grid.frames, clip.grid.height, clip.grid.width});
-  video_planes_from_tokens(video.result(), video_latent.view(ltxmem::Extents<2>{video.channels(), clip.grid.tokens()}));
   const ltxmem::Extents<3> planes{audio.channels() / audio_bins, audio.tokens(), audio_bins};
   HostTensor& audio_latent = outputs["audio.latent"] = HostTensor::zeros({1, planes[0], planes[1], planes[2]});
-  audio_planes_from_tokens(audio.result(), audio_latent.view(planes));
+  runtime.on_host([&] {
+    const ltxmem::Extents<2> extents{video.channels(), clip.grid.tokens()};
+    video_planes_from_tokens(video.result(), video_latent.view(extents));
+    audio_planes_from_tokens(audio.result(), audio_latent.view(planes));
+  });
   return outputs;
 }
 

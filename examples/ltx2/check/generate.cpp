@@ -64,7 +64,7 @@ GenerateRequest request_of(const Case& test, const CaseModels& models) {
 
 HostTensors run_generate_case(const Case& test, CaseModels& case_models, Runtime& runtime) {
   const GenerateRequest request = request_of(test, case_models);
-  Models models(request, runtime.host_memory());
+  Models models(request, runtime.host_work().values(misaligned_copies));
   const std::vector<PlacedImage> images = placed_images(test);
   PipelineHooks hooks;
   hooks.initial_noise = [&](int stage, Modality modality, ltxmem::TensorView<float, 2> noise) {
@@ -76,6 +76,7 @@ HostTensors run_generate_case(const Case& test, CaseModels& case_models, Runtime
   const Sample sample = run_pipeline(request, models, images, runtime, hooks);
   const ltxmem::Tensor<float, 4> frames = decode_frames(models, sample.result, runtime);
   const Sound sound = decode_sound(models, sample.result, runtime);
+  if (runtime.is_dry()) return {};
 
   const AudioVaeConfig& vae = *models.model().config().audio_vae;
   HostTensors outputs;

@@ -74,8 +74,9 @@ HostTensors encode(const Case& test, CaseModels& models, Runtime& runtime) {
   const std::string gemma_name = test.options.at("gemma");
   HostTensors outputs;
   const TextContexts contexts = add_contexts(test, model.config(), outputs);
-  encode_prompt(runtime, tokenizer_of(models, gemma_name), models.open(gemma_name), model,
-                test.options.at("prompt").get<std::string>(), contexts);
+  const std::vector<std::int32_t> ids =
+      tokenizer_of(models, gemma_name).encode(test.options.at("prompt").get<std::string>(), contexts.video.extent(0));
+  encode_prompt(runtime, ids, models.open(gemma_name), model, contexts);
   return outputs;
 }
 

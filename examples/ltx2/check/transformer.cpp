@@ -118,7 +118,7 @@ class Loras {
       : checkpoint_(checkpoint) {
     for (const auto& lora : test.options.value("loras", nlohmann::json::array())) {
       const std::filesystem::path path = models.path(lora.at("file").get<std::string>());
-      files_.push_back(std::make_shared<LoraFile>(path, runtime.host_memory()));
+      files_.push_back(std::make_shared<LoraFile>(path, runtime.host_work().values("copies of misaligned weights")));
       checkpoint.add_lora(files_.back(), lora.at("strength").get<float>());
     }
   }

@@ -11,12 +11,16 @@
 #include <system_error>
 
 #include "check/case.hpp"
+#include "cli/budgets.hpp"
 #include "cli/failure.hpp"
+#include "cli/messages.hpp"
 #include "cli/report_file.hpp"
 #include "cli/run_progress.hpp"
 #include "ltxmem/io/safetensors_writer.hpp"
 #include "media/cleanup.hpp"
 #include "media/files.hpp"
+#include "plan/fit.hpp"
+#include "plan/suggest.hpp"
 #include "runtime/runtime.hpp"
 
 namespace ltx2 {
@@ -74,6 +78,13 @@ void write_outputs(const std::filesystem::path& path, const HostTensors& outputs
   writer.commit();
 }
 
+/// Runs a case in a stage of its own; the pipeline names its own ones.
+HostTensors run_staged(const Case& test, CaseModels& models, Runtime& runtime) {
+  std::optional<Stage> stage;
+  if (test.stage != "generate") stage.emplace(runtime, test.stage);
+  return run_case(test, models, runtime);
+}
+
 }  // namespace
 
 void CheckCommand::add_to(CLI::App& app) {
@@ -96,20 +107,31 @@ ExitCode CheckCommand::run(const std::stop_token& stop) const {
     for (const Case& test : tests) folders.prepare(output / test.stage, test.name + ".safetensors");
   }
   const ReportFile report_file(execution.report);
+  const std::vector<ltxmem::MemoryBudget> budgets = stated_budgets(execution, available_host_memory());
   ltxmem::HostResource copies;
   CaseModels case_models(models, checkpoint, copies);
   bool all_ok = true;
   std::vector<Report> reports;
   for (const Case& test : tests) {
-    Runtime runtime(execution.settings(), stop);
+    const auto plan_with = [&](const Settings& settings) {
+      Runtime dry(settings, Runtime::DryRun());
+      run_staged(test, case_models, dry);
+      return JobPlan{dry.report()};
+    };
+    const JobPlan plan = plan_with(execution.settings());
+    expects_fit(plan, budgets, plan_with);
+    Runtime runtime(plan.report.settings, stop, limits_of(budgets));
     runtime.report().command = "check";
-    const RunProgress progress(runtime, execution);
-    HostTensors got;
-    {
-      std::optional<Stage> stage;
-      if (test.stage != "generate") stage.emplace(runtime, test.stage);  // the pipeline names its own
-      got = run_case(test, case_models, runtime);
-    }
+    runtime.report().budgets = budgets;
+    RunProgress progress(runtime, execution);
+    const HostTensors got = run_staged(test, case_models, runtime);
+    adopt_plan(runtime.report(), plan.report);
+    all_ok = is_as_planned(runtime.report(),
+                           [&](const std::string& message) {
+                             runtime.report().warnings.push_back(message);
+                             progress.message(warning_text(message));
+                           }) &&
+             all_ok;
     if (!output.empty()) {
       as_running([&] { write_outputs(output / test.stage / (test.name + ".safetensors"), got); });
     }

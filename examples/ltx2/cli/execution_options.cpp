@@ -3,7 +3,10 @@
 #include "cli/execution_options.hpp"
 
 #include <algorithm>
+#include <charconv>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -17,6 +20,21 @@ std::vector<std::string> scheme_names() {
   std::vector<std::string> names;
   for (const Scheme scheme : schemes) names.emplace_back(scheme_name(scheme));
   return names;
+}
+
+constexpr const char* weights_expected = "', expected resident, stream or stream:SLOTS with 1 to 64 slots";
+
+std::optional<WeightPlacement> parse_weights(std::string_view text) {
+  WeightPlacement weights;
+  if (text == "resident") return weights;
+  weights.stream = true;
+  if (text == "stream") return weights;
+  constexpr std::string_view start = "stream:";
+  if (!text.starts_with(start)) return std::nullopt;
+  const char* end = text.data() + text.size();
+  const auto read = std::from_chars(text.data() + start.size(), end, weights.slots);
+  if (read.ec != std::errc() || read.ptr != end || weights.slots < 1 || weights.slots > 64) return std::nullopt;
+  return weights;
 }
 
 }  // namespace
@@ -65,6 +83,18 @@ void ExecutionOptions::add_to(CLI::App& app) {
       ->check(CLI::IsMember({"device", "host", "none"}))
       ->capture_default_str()
       ->group(group);
+  app.add_option("--weights", weights,
+                 "resident: used where the file is mapped (on a card: all in its memory); stream or stream:SLOTS: a "
+                 "transformer block at a time travels through so many slots while the one before computes. Same bits")
+      ->check([](const std::string& text) { return parse_weights(text) ? "" : "'" + text + weights_expected; })
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--memory-budget,--max-vram", memory_budget,
+                 "Device memory that may be used: bytes, 8GiB, 80% or -1GiB of what is free. What does not fit is "
+                 "refused before any work, exit code 3")
+      ->type_name("SIZE")
+      ->group(group);
+  app.add_option("--host-budget", host_budget, "The same for host memory")->type_name("SIZE")->group(group);
   app.add_option("--verbose", verbose, "0: errors only, 1: progress and a summary, 2: memory and time of every stage")
       ->check(CLI::Range(0, 2))
       ->capture_default_str()
@@ -88,6 +118,7 @@ Settings ExecutionOptions::settings() const {
   if (saved_prefix != "none") {
     settings.saved_prefix = saved_prefix == "device" ? ltxmem::MemorySpace::device : ltxmem::MemorySpace::pinned;
   }
+  settings.weights = *parse_weights(weights);
   settings.verbose = verbose;
   return settings;
 }

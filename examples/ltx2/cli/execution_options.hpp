@@ -19,6 +19,9 @@ struct ExecutionOptions {
   std::int64_t query_tile = Settings{}.query_tile;
   std::int64_t key_tile = Settings{}.key_tile;
   std::string saved_prefix = "none";
+  std::string weights = "resident";
+  std::string memory_budget;  ///< as written; empty: not stated
+  std::string host_budget;
   int verbose = Settings{}.verbose;
   std::string report;
   std::string progress = "auto";

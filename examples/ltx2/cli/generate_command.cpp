@@ -5,18 +5,19 @@
 #include <cstdio>
 #include <vector>
 
+#include "cli/budgets.hpp"
 #include "cli/failure.hpp"
 #include "cli/messages.hpp"
 #include "cli/report_file.hpp"
 #include "cli/run_progress.hpp"
 #include "media/video_writer.hpp"
 #include "pipeline/pipeline.hpp"
+#include "plan/fit.hpp"
+#include "plan/plan_job.hpp"
+#include "plan/suggest.hpp"
 
 namespace ltx2 {
 namespace {
-
-/// Longest clip that the model was trained on.
-constexpr double trained_seconds = 20;
 
 std::vector<PlacedImage> load_images(const GenerateRequest& request,
                                      const std::function<void(const std::string&)>& warn) {
@@ -54,11 +55,18 @@ ExitCode GenerateCommand::run(const std::stop_token& stop) const {
   validate(options_.stated());
   check_output(options_.output_path);
   const ReportFile report_file(options_.execution.report);
-  Runtime runtime(options_.execution.settings(), stop);
+  const std::vector<ltxmem::MemoryBudget> budgets = budgets_on_cpu(options_.execution);
+  ltxmem::HostResource copies;
+  Models models(options_.stated(), copies);
+  const GenerateRequest request = options_.request(models.model().config().version);
+  const auto plan_with = [&](const Settings& settings) { return plan_job(request, models, settings, nullptr); };
+  const JobPlan plan = plan_with(options_.execution.settings());
+  expects_fit(plan, budgets, plan_with);
+
+  Runtime runtime(plan.report.settings, stop, limits_of(budgets));
   Report& report = runtime.report();
   report.command = "generate";
-  Models models(options_.stated(), runtime.host_memory());
-  const GenerateRequest request = options_.request(models.model().config().version);
+  report.budgets = budgets;
   report.mapped_bytes = models.mapped_bytes();
 
   RunProgress progress(runtime, options_.execution);
@@ -66,21 +74,21 @@ ExitCode GenerateCommand::run(const std::stop_token& stop) const {
     report.warnings.push_back(message);
     progress.message(warning_text(message));
   };
-  const double seconds = static_cast<double>(request.frames) / request.fps;
-  if (seconds > trained_seconds) {
-    warn(shortest_text(seconds) + " s of video: the model was trained on positions up to 20 s");
-  }
+  for (const std::string& message : clip_warnings(request)) warn(message);
   const std::vector<PlacedImage> images = load_images(request, warn);
 
   return as_running([&] {
+    const ltxmem::Tensor<std::byte, 1> noted = note_copies(runtime, models);
     const Sample sample = run_pipeline(request, models, images, runtime, {.stop = stop, .initial_noise = {}});
     const Sound sound = decode_sound(models, sample.result, runtime);
     const ltxmem::Tensor<float, 4> frames = decode_frames(models, sample.result, runtime);
     write_video(options_.output_path, request, frames, sound, stop, warn);
+    adopt_plan(report, plan.report);
+    const bool as_planned = is_as_planned(report, warn);
     report_file.write(std::span(&report, 1));
     if (options_.execution.verbose >= 2) print_stages(report);
     std::printf("%s\n", options_.output_path.c_str());
-    return ExitCode::done;
+    return as_planned ? ExitCode::done : ExitCode::check_failed;
   });
 }
 

@@ -70,13 +70,14 @@ void GenerateOptions::add_guidance(CLI::App& app, const std::string& modality, c
       ->group(group);
 }
 
-void GenerateOptions::add_to(CLI::App& app) {
+void GenerateOptions::add_to(CLI::App& app, Purpose purpose) {
+  const bool is_run = purpose == Purpose::generate;
   const std::string models = "Models";
   app.add_option("--checkpoint-path", request_.checkpoint, "LTX-2 or LTX-2.3 checkpoint (.safetensors)")
-      ->required()
+      ->required(is_run)
       ->group(models);
   app.add_option("--gemma-root", request_.gemma, "Folder of the Gemma 3 text encoder with its tokenizer.model")
-      ->required()
+      ->required(is_run)
       ->group(models);
   app.add_option("--spatial-upsampler-path", request_.upsampler, "Latent upsampler, for pipelines of two stages")
       ->group(models);
@@ -103,7 +104,7 @@ void GenerateOptions::add_to(CLI::App& app) {
       ->group(models);
 
   const std::string clip = "Clip";
-  app.add_option("--prompt", request_.prompt, "What to show and to be heard")->required()->group(clip);
+  app.add_option("--prompt", request_.prompt, "What to show and to be heard")->required(is_run)->group(clip);
   app.add_option("--negative-prompt", request_.negative_prompt, "What guided pipelines steer away from")->group(clip);
   app.add_option("--width", request_.width, "Pixels; a multiple of 64 (one-stage: 32)")
       ->check(problem_of_whole_number<std::int64_t>)

@@ -18,7 +18,9 @@ struct GenerateOptions {
   ExecutionOptions execution{"bf16"};
   std::string output_path = "ltx2.mp4";
 
-  void add_to(CLI::App& app);
+  /// A plan needs neither models nor a prompt: then all that is optional.
+  enum class Purpose { generate, plan };
+  void add_to(CLI::App& app, Purpose purpose = Purpose::generate);
 
   /// The request, with the guidance of the pipeline's preset where no option says otherwise. The version is that of the
   /// checkpoint. Throws CLI::ValidationError for values that are no numbers.

@@ -16,9 +16,11 @@
 #include "cli/generate_command.hpp"
 #include "cli/info_command.hpp"
 #include "cli/messages.hpp"
+#include "cli/plan_command.hpp"
 #include "cli/suggest.hpp"
 #include "cli/synth_command.hpp"
 #include "ltxmem/core/error.hpp"
+#include "ltxmem/memory/budget.hpp"
 #include "ltxmem/version.hpp"
 
 namespace ltx2 {
@@ -83,16 +85,19 @@ int run_program(int argc, const char* const* argv, const std::stop_token& stop) 
   program.require_subcommand(1);
 
   GenerateCommand generate;
+  PlanCommand plan;
   CheckCommand check;
   InfoCommand info;
   SynthCommand synth;
   CalibrateCommand calibrate;
   CLI::App& generate_app = *program.add_subcommand("generate", "Make a video with sound from a prompt");
+  CLI::App& plan_app = *program.add_subcommand("plan", "Say what a generate would take, without doing it");
   CLI::App& check_app = *program.add_subcommand("check", "Run cases with known answers and compare");
   CLI::App& info_app = *program.add_subcommand("info", "Check model files completely and say what they hold");
   CLI::App& synth_app = *program.add_subcommand("synth", "Write a synthetic model from a description");
   CLI::App& calibrate_app = *program.add_subcommand("calibrate", "Measure this machine into a device profile");
   generate.add_to(generate_app);
+  plan.add_to(plan_app);
   check.add_to(check_app);
   info.add_to(info_app);
   synth.add_to(synth_app);
@@ -109,6 +114,7 @@ int run_program(int argc, const char* const* argv, const std::stop_token& stop) 
   try {
     ExitCode code = ExitCode::done;
     if (generate_app.parsed()) code = generate.run(stop);
+    if (plan_app.parsed()) code = plan.run();
     if (check_app.parsed()) code = check.run(stop);
     if (info_app.parsed()) code = info.run();
     if (synth_app.parsed()) code = synth.run(stop);
@@ -121,6 +127,8 @@ int run_program(int argc, const char* const* argv, const std::stop_token& stop) 
     return fail(ExitCode::interrupted, "interrupted");
   } catch (const Failure& failure) {
     return fail(failure.code(), failure.what());
+  } catch (const ltxmem::DoesNotFit& error) {
+    return fail(ExitCode::does_not_fit, error.what());
   } catch (const ltxmem::OutOfMemory& error) {
     return fail(ExitCode::failed_running, error.what());
   } catch (const ltxmem::DeviceError& error) {

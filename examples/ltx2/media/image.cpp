@@ -201,7 +201,10 @@ Image recompress(const Image& image, int crf, const std::function<void(const std
   return cropped;
 }
 
-std::vector<float> resize_and_crop(const Image& image, std::int64_t width, std::int64_t height) {
+void resize_and_crop(const Image& image, ltxmem::TensorView<float, 3> pixels) {
+  const std::int64_t height = pixels.extent(0);
+  const std::int64_t width = pixels.extent(1);
+  ltxmem::expects(pixels.is_dense() && pixels.extent(2) == 3, "resize_and_crop: no dense pixels of three channels");
   ltxmem::expects(image.width > 0 && image.height > 0 && width > 0 && height > 0, "resize_and_crop: from ", image.width,
                   " x ", image.height, " to ", width, " x ", height, ", sizes must be positive");
   const double scale = std::max(static_cast<double>(height) / static_cast<double>(image.height),
@@ -212,8 +215,7 @@ std::vector<float> resize_and_crop(const Image& image, std::int64_t width, std::
   const std::vector<Tap> rows = bilinear_taps(image.height, scaled_height, (scaled_height - height) / 2, height);
   const std::vector<Tap> columns = bilinear_taps(image.width, scaled_width, (scaled_width - width) / 2, width);
 
-  std::vector<float> result;
-  result.reserve(static_cast<std::size_t>(height * width * 3));
+  float* result = pixels.data();
   for (const Tap& row : rows) {
     const std::uint8_t* upper = image.pixels.data() + row.first * image.width * 3;
     const std::uint8_t* lower = image.pixels.data() + row.second * image.width * 3;
@@ -224,11 +226,10 @@ std::vector<float> resize_and_crop(const Image& image, std::int64_t width, std::
                  column.second_weight * static_cast<float>(line[column.second * 3 + c]);
         };
         const float value = row.first_weight * across(upper) + row.second_weight * across(lower);
-        result.push_back(value / 127.5F - 1.0F);
+        *result++ = value / 127.5F - 1.0F;
       }
     }
   }
-  return result;
 }
 
 }  // namespace ltx2

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "ltxmem/core/tensor_view.hpp"
+
 /// Condition images: reading, the H.264 round trip the models were trained with, resizing; and writing PNG.
 
 namespace ltx2 {
@@ -41,13 +43,13 @@ std::vector<std::byte> encode_png(const Image& image, const std::string& name_in
 /// Source    sampling.md 6.6; the models saw compressed video frames, never pristine images
 Image recompress(const Image& image, int crf, const std::function<void(const std::string&)>& warn);
 
-/// Scales the image so that it covers width x height, cuts the middle out and maps 0..255 to -1..1.
+/// Scales the image so that it covers the pixels (a dense tensor), cuts the middle out and maps 0..255 to -1..1.
 ///
 /// Computes  s = max(height / h0, width / w0) in double; bilinear interpolation to ceil(h0 s) x ceil(w0 s) with pixel
 ///           centres at half integers and no antialiasing; crop at (size - wanted) / 2 rounded down; x / 127.5 - 1
-/// Shapes    [1, height, width, 3]
+/// Shapes    [height, width, 3]
 /// Numerics  float throughout, in the order of torch.nn.functional.interpolate(align_corners=False)
 /// Throws    ShapeError for empty sizes
-std::vector<float> resize_and_crop(const Image& image, std::int64_t width, std::int64_t height);
+void resize_and_crop(const Image& image, ltxmem::TensorView<float, 3> pixels);
 
 }  // namespace ltx2

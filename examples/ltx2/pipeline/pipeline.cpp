@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pipeline/pipeline.hpp"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -50,7 +51,7 @@ class Sampling {
               TensorView<const float, 2> initial_audio) {
     models_.use_loras(plan.distilled_lora);
     const Stage stage(runtime_, plan.number == 1 ? "stage 1" : "stage 2");
-    const ltxmem::ResourceRef memory = runtime_.host_memory();
+    const HostWork host = runtime_.host_work();
     const TransformerConfig& config = *models_.model().config().transformer;
     const VideoGrid grid = video_grid(request_.frames, plan.height, plan.width);
 
@@ -59,8 +60,8 @@ class Sampling {
     for (std::size_t i = 0; i < images_.size(); ++i) {
       conditions.push_back({encoded[i].view(), images_[i].frame, images_[i].strength});
     }
-    LatentState video = make_video_state(memory, grid, config.in_channels, request_.fps, initial_video, conditions);
-    LatentState audio = make_audio_state(memory, audio_latent_frames(request_.frames, request_.fps),
+    LatentState video = make_video_state(host, grid, config.in_channels, request_.fps, initial_video, conditions);
+    LatentState audio = make_audio_state(host, audio_latent_frames(request_.frames, request_.fps),
                                          config.audio_in_channels, initial_audio);
     add_initial_noise(plan, Modality::video, video);
     add_initial_noise(plan, Modality::audio, audio);
@@ -74,8 +75,8 @@ class Sampling {
     options.guidance = plan.guidance;
     options.draw_noise = draw_from_seed(request_.seed, static_cast<std::uint8_t>(plan.number));
     options.stop = hooks_.stop;
-    denoise(video, audio, plan.sigmas, options, std::ref(velocity), memory);
-    return {grid, copy(video.result()), copy(audio.result())};
+    denoise(video, audio, plan.sigmas, options, std::ref(velocity), host);
+    return {grid, copy(video.result(), "video latent"), copy(audio.result(), "sound latent")};
   }
 
   Tensor<float, 2> upsample(const Latents& latents) {
@@ -87,15 +88,15 @@ class Sampling {
     ltxmem::expects(to[1] == 2 * from[1] && to[2] == 2 * from[2], models_.upsampler().tensors().name(),
                     ": enlarges a latent of ", from[1], " x ", from[2], " to ", to[1], " x ", to[2],
                     ", the pipeline needs twice the size");
-    Tensor<float, 2> upsampled(runtime_.host_memory(), {to[0] * to[1] * to[2], channels});
+    Tensor<float, 2> upsampled(runtime_.host_memory("upsampled latent"), {to[0] * to[1] * to[2], channels});
     upsample_latent(runtime_, models_.model(), models_.upsampler(), latents.video.view().reshape(from),
                     upsampled.view().reshape(to));
     return upsampled;
   }
 
-  Tensor<float, 2> copy(TensorView<const float, 2> from) {
-    Tensor<float, 2> to(runtime_.host_memory(), from.extents());
-    runtime_.backend().copy(from, to.view());
+  Tensor<float, 2> copy(TensorView<const float, 2> from, const char* name) {
+    Tensor<float, 2> to(runtime_.host_memory(name), from.extents());
+    runtime_.on_host([&] { std::copy_n(from.data(), from.size(), to.view().data()); });
     return to;
   }
 
@@ -106,10 +107,10 @@ class Sampling {
 
   EncodedPrompt encode(const std::string& text) {
     const ModelConfig& config = models_.model().config();
-    const ltxmem::ResourceRef memory = runtime_.host_memory();
+    const ltxmem::ResourceRef memory = runtime_.host_memory("text context");
     EncodedPrompt prompt{{memory, {request_.max_length, config.video_connector->width()}},
                          {memory, {request_.max_length, config.audio_connector->width()}}};
-    encode_prompt(runtime_, models_.tokenizer(), models_.gemma(), models_.model(), text,
+    encode_prompt(runtime_, models_.token_ids(text, request_.max_length), models_.gemma(), models_.model(),
                   {prompt.video.view(), prompt.audio.view()});
     return prompt;
   }
@@ -119,10 +120,12 @@ class Sampling {
     std::vector<Tensor<float, 2>> encoded;
     const std::int64_t channels = models_.model().config().video_vae->latent_channels;
     for (const PlacedImage& placed : images_) {
-      const std::vector<float> pixels = resize_and_crop(placed.image, plan.width, plan.height);
+      Tensor<float, 3> pixels(runtime_.host_memory("image"), {plan.height, plan.width, 3});
+      runtime_.on_host([&] { resize_and_crop(placed.image, pixels.view()); });
       Tensor<float, 2>& tokens =
-          encoded.emplace_back(runtime_.host_memory(), Extents<2>{grid.frame_tokens(), channels});
-      encode_video(runtime_, models_.model(), {pixels.data(), {1, plan.height, plan.width, 3}},
+          encoded.emplace_back(runtime_.host_memory("image latent"), Extents<2>{grid.frame_tokens(), channels});
+      encode_video(runtime_, models_.model(),
+                   std::as_const(pixels).view().reshape(Extents<4>{1, plan.height, plan.width, 3}),
                    tokens.view().reshape(Extents<4>{1, grid.height, grid.width, channels}));
     }
     return encoded;
@@ -131,13 +134,13 @@ class Sampling {
   void add_initial_noise(const StagePlan& plan, Modality modality, LatentState& state) {
     const float scale = plan.sigmas.front();
     if (!hooks_.initial_noise) {
-      add_noise(state, {.seed = request_.seed, .modality = modality, .stage = static_cast<std::uint8_t>(plan.number)},
-                scale);
+      add_noise(runtime_.host_work(), state,
+                {.seed = request_.seed, .modality = modality, .stage = static_cast<std::uint8_t>(plan.number)}, scale);
       return;
     }
-    Tensor<float, 2> noise(runtime_.host_memory(), state.latent.extents());
-    hooks_.initial_noise(plan.number, modality, noise.view());
-    add_noise(state, noise.view(), scale);
+    Tensor<float, 2> noise(runtime_.host_memory("noise"), state.latent.extents());
+    runtime_.on_host([&] { hooks_.initial_noise(plan.number, modality, noise.view()); });
+    add_noise(runtime_.host_work(), state, noise.view(), scale);
   }
 
   const GenerateRequest& request_;
@@ -197,7 +200,7 @@ Sample run_pipeline(const GenerateRequest& request, Models& models, std::span<co
     sample.upsampled = sampling.upsample(first);
     sample.result = sampling.run(second_stage(request), sample.upsampled->view(), first.audio.view());
     // The full model's pipelines refine the pictures only: their sound is that of the first stage.
-    if (request.is_guided()) sample.result.audio = sampling.copy(first.audio.view());
+    if (request.is_guided()) sample.result.audio = sampling.copy(first.audio.view(), "sound latent");
     sample.first_stage = std::move(first);
   } else {
     sample.result = std::move(first);
@@ -209,7 +212,7 @@ Sample run_pipeline(const GenerateRequest& request, Models& models, std::span<co
 Tensor<float, 4> decode_frames(const Models& models, const Latents& latents, Runtime& runtime) {
   const Stage stage(runtime, "video decode");
   const VideoGrid& grid = latents.grid;
-  Tensor<float, 4> frames(runtime.host_memory(),
+  Tensor<float, 4> frames(runtime.host_memory("frames"),
                           {latent_cell_frames * (grid.frames - 1) + 1, latent_cell_pixels * grid.height,
                            latent_cell_pixels * grid.width, 3});
   decode_video(runtime, models.model(),
@@ -224,17 +227,21 @@ Sound decode_sound(const Models& models, const Latents& latents, Runtime& runtim
   const AudioVaeConfig& vae = *config.audio_vae;
   const std::int64_t frames = latents.audio.extent(0);
   // A token holds channel by channel, the decoder wants the channels last.
-  Tensor<float, 3> channels_last(runtime.host_memory(), {frames, vae.latent_bins(), vae.latent_channels});
-  for (std::int64_t frame = 0; frame < frames; ++frame) {
-    for (std::int64_t bin = 0; bin < vae.latent_bins(); ++bin) {
-      for (std::int64_t channel = 0; channel < vae.latent_channels; ++channel) {
-        channels_last.view()(frame, bin, channel) = latents.audio.view()(frame, channel * vae.latent_bins() + bin);
+  Tensor<float, 3> channels_last(runtime.host_memory("sound latent, channels last"),
+                                 {frames, vae.latent_bins(), vae.latent_channels});
+  runtime.on_host([&] {
+    for (std::int64_t frame = 0; frame < frames; ++frame) {
+      for (std::int64_t bin = 0; bin < vae.latent_bins(); ++bin) {
+        for (std::int64_t channel = 0; channel < vae.latent_channels; ++channel) {
+          channels_last.view()(frame, bin, channel) = latents.audio.view()(frame, channel * vae.latent_bins() + bin);
+        }
       }
     }
-  }
-  Tensor<float, 3> mel(runtime.host_memory(), {mel_frames(vae, frames), vae.mel_bins, vae.out_channels});
+  });
+  Tensor<float, 3> mel(runtime.host_memory("mel"), {mel_frames(vae, frames), vae.mel_bins, vae.out_channels});
   decode_audio(runtime, models.model(), std::as_const(channels_last).view(), mel.view());
-  Sound sound{{runtime.host_memory(), {vocoder_samples(*config.vocoder, mel.extent(0)), 2}}, config.vocoder->out_rate};
+  Sound sound{{runtime.host_memory("waveform"), {vocoder_samples(*config.vocoder, mel.extent(0)), 2}},
+              config.vocoder->out_rate};
   vocode(runtime, models.model(), std::as_const(mel).view(), sound.waveform.view());
   return sound;
 }

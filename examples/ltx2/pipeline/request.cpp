@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cmath>
+#include <cstdio>
 #include <utility>
 
 #include "ltxmem/core/error.hpp"
@@ -69,7 +70,16 @@ std::string_view default_negative_prompt() noexcept {
          "off-sync speech, robotic voice, abrupt cuts in the audio";
 }
 
-void validate(const GenerateRequest& request) {
+std::vector<std::string> clip_warnings(const GenerateRequest& request) {
+  constexpr double trained_seconds = 20;
+  const double seconds = static_cast<double>(request.frames) / request.fps;
+  if (seconds <= trained_seconds) return {};
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f", seconds);
+  return {std::string(text) + " s of video: the model was trained on positions up to 20 s"};
+}
+
+void validate_clip(const GenerateRequest& request) {
   const std::int64_t unit = request.has_two_stages() ? 2 * latent_cell_pixels : latent_cell_pixels;
   check_side("--width", request.width, unit);
   check_side("--height", request.height, unit);
@@ -85,13 +95,17 @@ void validate(const GenerateRequest& request) {
                   ", expected at least 2");
   for (const ImageRequest& image : request.images) {
     const std::string option = "--image " + image.path.string();
-    check_file("--image", image.path, "a picture");
     ltxmem::expects(image.frame >= 0 && image.frame < request.frames, option, ": frame ", image.frame,
                     " of a clip with frames 0 to ", request.frames - 1);
     ltxmem::expects(image.strength >= 0 && image.strength <= 1, option, ": strength ", image.strength,
                     ", expected 0 to 1");
     ltxmem::expects(image.crf >= 0 && image.crf <= 51, option, ": CRF ", image.crf, ", expected 0 to 51");
   }
+}
+
+void validate(const GenerateRequest& request) {
+  validate_clip(request);
+  for (const ImageRequest& image : request.images) check_file("--image", image.path, "a picture");
   check_file("--checkpoint-path", request.checkpoint, "a model file");
   check_file("--gemma-root", request.gemma, "the folder of the text encoder");
   if (request.has_two_stages()) {

@@ -75,6 +75,12 @@ PipelinePreset pipeline_preset(PipelineKind kind, ModelVersion version);
 /// Text that guided pipelines steer away from unless the user gives another.
 std::string_view default_negative_prompt() noexcept;
 
+/// What a user should know about a clip before it is made.
+std::vector<std::string> clip_warnings(const GenerateRequest& request);
+
+/// What validate() checks of the clip and its sampling alone, whatever the files.
+void validate_clip(const GenerateRequest& request);
+
 /// Throws ShapeError or IoError naming the option, the value found and the value expected when the request cannot be
 /// carried out, whatever the models: sizes, frame counts, missing or superfluous files, images outside the clip.
 void validate(const GenerateRequest& request);

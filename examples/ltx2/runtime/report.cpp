@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <string_view>
 
 namespace ltx2 {
@@ -32,6 +33,58 @@ nlohmann::ordered_json space_json(const SpaceBytes& bytes) {
   return json;
 }
 
+nlohmann::ordered_json peak_json(const ltxmem::MemoryPeak& peak) {
+  nlohmann::ordered_json json{{"step", peak.step}, {"buffers", nlohmann::ordered_json::array()}};
+  for (const ltxmem::BufferSum& buffer : peak.buffers) {
+    json["buffers"].push_back({{"name", buffer.name}, {"bytes", buffer.bytes}});
+  }
+  return json;
+}
+
+/// Step and buffers of each space at the peak of the run: those of the first stage that needs most.
+nlohmann::ordered_json at_peak_json(const std::vector<StageReport>& stages) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::object();
+  for (const ltxmem::MemorySpace space : ltxmem::memory_spaces) {
+    const auto index = static_cast<std::size_t>(space);
+    const StageReport* most = nullptr;
+    for (const StageReport& stage : stages) {
+      if (stage.planned_peak[index] > (most == nullptr ? 0 : most->planned_peak[index])) most = &stage;
+    }
+    if (most != nullptr && !most->at_peak[index].buffers.empty()) {
+      json[std::string(memory_space_name(space))] = peak_json(most->at_peak[index]);
+    }
+  }
+  return json;
+}
+
+nlohmann::ordered_json planned_json(const SpaceBytes& peak, double seconds) {
+  nlohmann::ordered_json json{{"peak_bytes", space_json(peak)}};
+  if (seconds > 0) json["seconds"] = seconds;
+  return json;
+}
+
+nlohmann::ordered_json settings_json(const Settings& settings) {
+  return {
+      {"scheme", scheme_name(settings.scheme)},
+      {"query-tile", settings.query_tile},
+      {"key-tile", settings.key_tile},
+      {"ffn-chunk", settings.ffn_chunk},
+      {"weights", weights_text(settings.weights)},
+      {"saved-prefix", saved_prefix_name(settings)},
+      {"dtype", settings.dtype == ltxmem::DType::f32 ? "f32" : "bf16"},
+      {"threads", settings.threads},
+      {"device", "cpu"},
+  };
+}
+
+void add_budgets(nlohmann::ordered_json& json, const std::vector<ltxmem::MemoryBudget>& budgets) {
+  for (const ltxmem::MemoryBudget& budget : budgets) {
+    const std::size_t reserve = std::min(budget.bytes, budget.reserve_bytes);
+    json["budget_bytes"][budget.name] = budget.bytes - reserve;
+    if (reserve > 0) json["reserve_bytes"][budget.name] = reserve;
+  }
+}
+
 }  // namespace
 
 SpaceBytes Report::planned_peak() const {
@@ -47,34 +100,48 @@ double Report::seconds() const {
   return sum;
 }
 
+double StageReport::predicted_seconds() const {
+  return std::accumulate(planned_seconds.begin(), planned_seconds.end(), 0.0);
+}
+
+double Report::predicted_seconds() const {
+  double sum = 0;
+  for (const StageReport& stage : stages) sum += stage.predicted_seconds();
+  return sum;
+}
+
 nlohmann::ordered_json to_json(const Report& report) {
   nlohmann::ordered_json json;
   json["command"] = report.command;
-  json["settings"] = {
-      {"scheme", scheme_name(report.settings.scheme)},
-      {"query-tile", report.settings.query_tile},
-      {"key-tile", report.settings.key_tile},
-      {"ffn-chunk", report.settings.ffn_chunk},
-      {"saved-prefix", saved_prefix_name(report.settings)},
-      {"dtype", report.settings.dtype == ltxmem::DType::f32 ? "f32" : "bf16"},
-      {"threads", report.settings.threads},
-      {"device", "cpu"},
-  };
+  json["fits"] = report.fits;
+  add_budgets(json, report.budgets);
+  json["settings"] = settings_json(report.settings);
+  if (!report.device_profile.empty()) json["device_profile"] = report.device_profile;
   json["mapped_bytes"] = report.mapped_bytes;
-  json["planned"] = {{"peak_bytes", space_json(report.planned_peak())}};
-  json["measured"] = {{"peak_bytes", space_json(report.measured_peak())}, {"seconds", report.seconds()}};
+  json["planned"] = planned_json(report.planned_peak(), report.predicted_seconds());
+  json["planned"]["at_peak"] = at_peak_json(report.stages);
+  if (!report.is_plan) {
+    json["measured"] = {{"peak_bytes", space_json(report.measured_peak())}, {"seconds", report.seconds()}};
+  }
   json["stages"] = nlohmann::ordered_json::array();
   for (const StageReport& stage : report.stages) {
-    json["stages"].push_back({
-        {"name", stage.name},
-        {"planned", {{"peak_bytes", space_json(stage.planned_peak)}}},
-        {"measured", {{"peak_bytes", space_json(stage.measured_peak)}, {"seconds", stage.seconds}}},
-        {"operations",
-         {{"flops", stage.operations.flops},
-          {"bytes", stage.operations.bytes},
-          {"transfer_bytes", stage.operations.transfer_bytes},
-          {"message_bytes", 0}}},
-    });
+    nlohmann::ordered_json& entry = json["stages"].emplace_back();
+    entry["name"] = stage.name;
+    entry["planned"] = planned_json(stage.planned_peak, stage.predicted_seconds());
+    if (stage.predicted_seconds() > 0) {
+      for (const ltxmem::Bound bound : ltxmem::bounds) {
+        const double seconds = stage.planned_seconds[static_cast<std::size_t>(bound)];
+        if (seconds > 0) entry["planned"]["seconds_by_bound"][std::string(bound_name(bound))] = seconds;
+      }
+    }
+    if (!report.is_plan) {
+      entry["measured"] = {{"peak_bytes", space_json(stage.measured_peak)}, {"seconds", stage.seconds}};
+    }
+    entry["operations"] = {{"flops", stage.operations.flops},
+                           {"bytes", stage.operations.bytes},
+                           {"transfer_bytes", stage.operations.transfer_bytes},
+                           {"message_bytes", stage.operations.message_bytes},
+                           {"disk_bytes", stage.operations.disk_bytes}};
   }
   json["warnings"] = report.warnings;
   return json;

@@ -4,12 +4,16 @@
 
 #include <array>
 #include <cstddef>
+#include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
+#include "ltxmem/backend/dry_run/bound.hpp"
 #include "ltxmem/backend/dry_run/record.hpp"
+#include "ltxmem/backend/dry_run/replay.hpp"
 #include "ltxmem/core/device.hpp"
+#include "ltxmem/memory/budget.hpp"
 #include "runtime/settings.hpp"
 
 namespace ltx2 {
@@ -17,26 +21,53 @@ namespace ltx2 {
 /// Bytes per memory space, indexed by ltxmem::MemorySpace.
 using SpaceBytes = std::array<std::size_t, ltxmem::memory_spaces.size()>;
 
+/// Seconds by what they went to, indexed by ltxmem::Bound.
+using SecondsByBound = std::array<double, ltxmem::bounds.size()>;
+
+/// What one body does, as a dry run saw it, and when: what a picture of memory is drawn from (ltxmem::memory_series).
+struct PlannedWork {
+  ltxmem::Record record;
+  ltxmem::Record::Totals operations;
+  ltxmem::Replay replay;  ///< empty: no device profile was given
+};
+
+/// One execution of a body, in order; equal ones share their work.
+struct PlannedPart {
+  std::shared_ptr<const PlannedWork> work;
+  /// What is in use beside the body's own buffers all the while (host tensors), per space.
+  std::array<std::vector<ltxmem::BufferSum>, ltxmem::memory_spaces.size()> held;
+};
+
 /// One stage of a run: what the dry run said it would take and what it took.
 struct StageReport {
   std::string name;
   SpaceBytes planned_peak{};
   SpaceBytes measured_peak{};
+  std::array<ltxmem::MemoryPeak, ltxmem::memory_spaces.size()> at_peak;  ///< step and buffers of each planned peak
+  SecondsByBound planned_seconds{};                                      ///< all zero: no device profile was given
   double seconds = 0;
   ltxmem::Record::Totals operations;
+  std::vector<PlannedPart> parts;  ///< of a dry run
+
+  double predicted_seconds() const;
 };
 
 /// Everything that --report writes. Peaks of the whole run are the maxima over its stages.
 struct Report {
   std::string command;
+  bool is_plan = false;  ///< nothing was run: there are no measured values
   Settings settings;
-  std::size_t mapped_bytes = 0;  ///< weight files, mapped and used in place
+  std::vector<ltxmem::MemoryBudget> budgets;  ///< in force
+  bool fits = true;                           ///< all of them
+  std::string device_profile;                 ///< of a plan with times
+  std::size_t mapped_bytes = 0;               ///< weight files, mapped and used in place
   std::vector<StageReport> stages;
   std::vector<std::string> warnings;
 
   SpaceBytes planned_peak() const;
   SpaceBytes measured_peak() const;
-  double seconds() const;
+  double seconds() const;            ///< measured
+  double predicted_seconds() const;  ///< 0 without a device profile
 };
 
 nlohmann::ordered_json to_json(const Report& report);

@@ -3,8 +3,9 @@
 #pragma once
 
 #include <algorithm>
-#include <chrono>
+#include <array>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <stop_token>
@@ -13,8 +14,10 @@
 
 #include "ltxmem/backend/cpu/backend.hpp"
 #include "ltxmem/backend/dry_run/backend.hpp"
-#include "ltxmem/memory/counting_resource.hpp"
 #include "ltxmem/memory/host_resource.hpp"
+#include "ltxmem/memory/limiting_resource.hpp"
+#include "runtime/host_work.hpp"
+#include "runtime/ledger.hpp"
 #include "runtime/report.hpp"
 #include "runtime/settings.hpp"
 #ifdef LTX2_WITH_ONEDNN
@@ -40,16 +43,29 @@ using HostAttention = ltxmem::PortableAttention;
 using HostBackend = ltxmem::CpuBackend<HostGemm, HostAttention>;
 using PlanBackend = ltxmem::DryRunBackend<HostBackend::Target>;
 
+/// Bytes that a run may use: device memory, and pinned and host memory together.
+struct MemoryLimits {
+  std::size_t device = std::numeric_limits<std::size_t>::max();
+  std::size_t host = std::numeric_limits<std::size_t>::max();
+};
+
 /// What a run works with: the backend, the counted memory of each space, and the report.
 ///
 /// Work is written once as a body(backend, workspace). plan() runs it dry, which gives its exact memory and cost; a
 /// PlannedWorkspace then holds exactly that memory for one or more real runs of the same body.
-class Runtime {
+///
+/// A runtime made for a dry run plans every body and runs none; its memory has addresses that must not be dereferenced.
+/// The pipeline given such a runtime is the plan of the whole job: the stages of its report have the planned peaks of a
+/// real run, to the byte.
+class Runtime : private HostWork::Source {
  public:
-  explicit Runtime(const Settings& settings, std::stop_token stop = {})
-      : stop_(std::move(stop)), backend_({.threads = settings.threads, .stop = stop_}) {
-    report_.settings = settings;
-  }
+  /// Asks for a dry run, with times on that device when there is one; the profile is borrowed.
+  struct DryRun {
+    const ltxmem::DeviceProfile* profile = nullptr;
+  };
+
+  explicit Runtime(const Settings& settings, std::stop_token stop = {}, const MemoryLimits& limits = {});
+  Runtime(const Settings& settings, const DryRun& dry_run);
   Runtime(const Runtime&) = delete;
   Runtime& operator=(const Runtime&) = delete;
 
@@ -57,6 +73,7 @@ class Runtime {
   HostBackend& backend() noexcept { return backend_; }
   const std::stop_token& stop() const noexcept { return stop_; }
   Report& report() noexcept { return report_; }
+  bool is_dry() const noexcept override { return dry_run_.has_value(); }
 
   /// Who is told how a run goes, in the calling thread; for progress.
   struct Watcher {
@@ -75,8 +92,23 @@ class Runtime {
     if (watcher_) watcher_->announced(steps);
   }
 
-  /// Memory for what outlives a workspace: latents, frames, waveforms. Counted in the host space.
-  ltxmem::ResourceRef host_memory() noexcept { return counted(ltxmem::MemorySpace::host); }
+  /// Memory for what outlives a workspace: latents, frames, waveforms. Counted in the host space under that name, which
+  /// must be a literal.
+  ltxmem::ResourceRef host_memory(const char* name = "host tensors") override {
+    return ledger(ltxmem::MemorySpace::host).named(name);
+  }
+  /// Counts, in the host space, memory that somebody else holds: what is taken here must not be dereferenced.
+  ltxmem::ResourceRef noted_memory(const char* name) {
+    return ledger(ltxmem::MemorySpace::host).named(name, virtual_resource_);
+  }
+  /// Host memory and leave to compute on it, for code that knows no runtime.
+  HostWork host_work() noexcept { return HostWork(static_cast<HostWork::Source&>(*this)); }
+
+  /// Computes on host tensors, unless this is a dry run.
+  template <class Fn>
+  void on_host(Fn&& fn) {
+    host_work().run(std::forward<Fn>(fn));
+  }
 
   /// Calls fn.template operator()<T>() with the element type of the settings.
   template <class Fn>
@@ -88,14 +120,17 @@ class Runtime {
   struct Plan {
     SpaceBytes peak{};
     ltxmem::Record::Totals operations;
+    std::shared_ptr<const PlannedWork> work;  ///< the rest of it; only in a dry run
   };
 
   template <class Body>
   Plan plan(Body&& body) const {
-    PlanBackend dry(backend_.target());
-    ltxmem::Workspace workspace = ltxmem::Workspace::make_virtual();
+    HostBackend::Target target = backend_.target();
+    target.threads = std::max(1, settings().threads);  // a dry run has threads to plan for and none to run
+    PlanBackend dry(target);
+    ltxmem::Workspace workspace = ltxmem::Workspace::make_virtual(dry.record());
     body(dry, workspace);
-    return {peaks(workspace), dry.record().totals()};
+    return finish_plan(peaks(workspace), std::move(dry.record()));
   }
 
   /// Plans the body, then runs it once in a workspace of exactly the planned size. The stage name is used when no Stage
@@ -110,116 +145,26 @@ class Runtime {
   static SpaceBytes peaks(const ltxmem::Workspace& workspace) noexcept {
     return {workspace.device.peak_bytes(), workspace.pinned.peak_bytes(), workspace.host.peak_bytes()};
   }
-  ltxmem::CountingResource& counted(ltxmem::MemorySpace space) noexcept {
-    return counted_[static_cast<std::size_t>(space)];
+  Plan finish_plan(const SpaceBytes& peak, ltxmem::Record&& record) const;
+
+  ltxmem::ResourceRef host_values(const char* name) override {
+    return ledger(ltxmem::MemorySpace::host).named(name, host_resource_);
   }
+  Ledger& ledger(ltxmem::MemorySpace space) noexcept { return ledgers_[static_cast<std::size_t>(space)]; }
 
   ltxmem::HostResource host_resource_;
-  std::array<ltxmem::CountingResource, ltxmem::memory_spaces.size()> counted_{ltxmem::CountingResource(host_resource_),
-                                                                              ltxmem::CountingResource(host_resource_),
-                                                                              ltxmem::CountingResource(host_resource_)};
+  VirtualResource virtual_resource_;
+  ltxmem::LimitingResource device_limit_;
+  ltxmem::LimitingResource host_limit_;
+  std::array<Ledger, ltxmem::memory_spaces.size()> ledgers_;
   std::stop_token stop_;
   HostBackend backend_;
+  std::optional<DryRun> dry_run_;
   Report report_;
   std::optional<Watcher> watcher_;
   bool stage_open_ = false;
 };
 
-/// Names, times and measures a part of a run while it lives; stages do not nest.
-class Stage {
- public:
-  Stage(Runtime& runtime, std::string name) : runtime_(runtime), start_(std::chrono::steady_clock::now()) {
-    ltxmem::expects(!runtime.stage_open_, "stage ", name, ": another stage is open");
-    runtime.stage_open_ = true;
-    for (ltxmem::CountingResource& resource : runtime.counted_) resource.reset_peak();
-    StageReport report;
-    report.name = std::move(name);
-    // What is held already (latents of earlier stages) is part of this stage's peak as well.
-    for (std::size_t space = 0; space < runtime.counted_.size(); ++space) {
-      report.planned_peak[space] = runtime.counted_[space].current_bytes();
-    }
-    if (runtime.watcher_) runtime.watcher_->stage_began(report.name);
-    runtime.report_.stages.push_back(std::move(report));
-  }
-  Stage(const Stage&) = delete;
-  Stage& operator=(const Stage&) = delete;
-  ~Stage() {
-    StageReport& report = runtime_.report_.stages.back();
-    report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-    for (std::size_t space = 0; space < runtime_.counted_.size(); ++space) {
-      report.measured_peak[space] = runtime_.counted_[space].peak_bytes();
-    }
-    runtime_.stage_open_ = false;
-    if (runtime_.watcher_) runtime_.watcher_->stage_ended();
-  }
-
- private:
-  Runtime& runtime_;
-  std::chrono::steady_clock::time_point start_;
-};
-
-/// Exactly the memory that a plan asks for, for as long as the planned body is run again and again.
-class PlannedWorkspace {
- public:
-  PlannedWorkspace(Runtime& runtime, const Runtime::Plan& plan)
-      : plan_(plan),
-        runtime_(runtime),
-        workspace_{{runtime.counted(ltxmem::MemorySpace::device), plan.peak[0]},
-                   {runtime.counted(ltxmem::MemorySpace::pinned), plan.peak[1]},
-                   {runtime.counted(ltxmem::MemorySpace::host), plan.peak[2]}} {}
-
-  /// Runs the body that was planned.
-  template <class Body>
-  void run(Body&& body) {
-    run(plan_, body);
-  }
-
-  /// Whether another plan fits into this memory.
-  bool holds(const Runtime::Plan& plan) const noexcept {
-    for (std::size_t space = 0; space < plan.peak.size(); ++space) {
-      if (plan.peak[space] > plan_.peak[space]) return false;
-    }
-    return true;
-  }
-
-  /// Runs the body of a plan that fits, and adds its operations to the open stage. Throws Error when the body did not
-  /// use exactly the planned bytes: a defect, since the same code made the plan.
-  template <class Body>
-  void run(const Runtime::Plan& plan, Body&& body) {
-    if (!runtime_.report_.stages.empty()) {
-      StageReport& stage = runtime_.report_.stages.back();
-      for (std::size_t space = 0; space < stage.planned_peak.size(); ++space) {
-        stage.planned_peak[space] = std::max(stage.planned_peak[space], runtime_.counted_[space].current_bytes());
-      }
-      stage.operations.steps += plan.operations.steps;
-      stage.operations.operations += plan.operations.operations;
-      stage.operations.flops += plan.operations.flops;
-      stage.operations.bytes += plan.operations.bytes;
-      stage.operations.transfer_bytes += plan.operations.transfer_bytes;
-    }
-    for (ltxmem::Arena* arena : {&workspace_.device, &workspace_.pinned, &workspace_.host}) arena->reset_peak();
-    body(runtime_.backend_, workspace_);
-    const SpaceBytes used = Runtime::peaks(workspace_);
-    for (const ltxmem::MemorySpace space : ltxmem::memory_spaces) {
-      const auto index = static_cast<std::size_t>(space);
-      ltxmem::expects<ltxmem::Error>(used[index] == plan.peak[index], "planned ", plan.peak[index], " bytes of ",
-                                     memory_space_name(space), " memory, used ", used[index]);
-    }
-  }
-
- private:
-  Runtime::Plan plan_;
-  Runtime& runtime_;
-  ltxmem::Workspace workspace_;
-};
-
-template <class Body>
-void Runtime::run(const char* stage_name, Body&& body) {
-  std::unique_ptr<Stage> stage;
-  if (!stage_open_) stage = std::make_unique<Stage>(*this, stage_name);
-  const Plan planned = plan(body);
-  announce(planned.operations.steps);
-  PlannedWorkspace(*this, planned).run(body);
-}
-
 }  // namespace ltx2
+
+#include "runtime/planned_workspace.hpp"

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <limits>
 #include <optional>
+#include <string>
 
 #include "ltxmem/core/device.hpp"
 #include "ltxmem/core/dtype.hpp"
@@ -26,6 +27,11 @@ struct WeightPlacement {
 
   bool in_place() const noexcept { return !stream && device_reads_files; }
 };
+
+/// As the option --weights says it: "resident" or "stream:SLOTS".
+inline std::string weights_text(const WeightPlacement& weights) {
+  return weights.stream ? "stream:" + std::to_string(weights.slots) : "resident";
+}
 
 /// How a run is executed. None of these but dtype changes a bit of the result.
 struct Settings {

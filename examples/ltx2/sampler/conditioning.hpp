@@ -7,6 +7,7 @@
 #include <span>
 
 #include "ltxmem/core/tensor.hpp"
+#include "runtime/host_work.hpp"
 #include "sampler/latent_shape.hpp"
 #include "sampler/noise.hpp"
 
@@ -17,7 +18,7 @@ namespace ltx2 {
 
 /// Tokens in the course of being denoised.
 ///
-/// Memory  (2 * channels + axes + 1) * tokens floats of the resource given to the maker
+/// Memory  (2 * channels + axes + 1) * tokens floats; mask and midpoints are real in a dry run as well
 struct LatentState {
   ltxmem::Tensor<float, 2> latent;     ///< [tokens, channels]
   ltxmem::Tensor<float, 2> clean;      ///< [tokens, channels]: what tokens with mask below 1 are held to
@@ -41,17 +42,17 @@ struct ImageCondition {
 
 /// Video state before noise: the initial latent [grid tokens, channels], or zeros when it is empty, and the conditions
 /// applied in order. ShapeError for tokens of other sizes, frames outside the clip, strengths outside [0, 1].
-LatentState make_video_state(ltxmem::ResourceRef memory, const VideoGrid& grid, std::int64_t channels, double fps,
+LatentState make_video_state(const HostWork& host, const VideoGrid& grid, std::int64_t channels, double fps,
                              ltxmem::TensorView<const float, 2> initial, std::span<const ImageCondition> conditions);
 
 /// Audio state before noise; a frozen one is given as initial and stays.
-LatentState make_audio_state(ltxmem::ResourceRef memory, std::int64_t tokens, std::int64_t channels,
+LatentState make_audio_state(const HostWork& host, std::int64_t tokens, std::int64_t channels,
                              ltxmem::TensorView<const float, 2> initial, bool frozen = false);
 
 /// latent = (1 - scale) latent + scale noise, then blended with clean by the mask. Scale 1 forgets the initial latent.
-void add_noise(LatentState& state, ltxmem::TensorView<const float, 2> noise, float scale);
+void add_noise(const HostWork& host, LatentState& state, ltxmem::TensorView<const float, 2> noise, float scale);
 
 /// The same with noise that is drawn from a stream and never stored.
-void add_noise(LatentState& state, const NoiseStream& stream, float scale);
+void add_noise(const HostWork& host, LatentState& state, const NoiseStream& stream, float scale);
 
 }  // namespace ltx2

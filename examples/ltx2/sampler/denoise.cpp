@@ -8,7 +8,6 @@
 namespace ltx2 {
 
 using ltxmem::expects;
-using ltxmem::ResourceRef;
 using ltxmem::Tensor;
 using ltxmem::TensorView;
 
@@ -18,11 +17,14 @@ namespace {
 /// the modality is predicted again.
 class Estimate {
  public:
-  Estimate(ResourceRef memory, const LatentState& state, const ModalityGuidance& guidance, bool other_passes)
-      : guidance_(guidance), result_(memory, state.latent.extents()), timesteps_(memory, {state.tokens()}) {
+  Estimate(const HostWork& host, const LatentState& state, const ModalityGuidance& guidance, bool other_passes)
+      : host_(host),
+        guidance_(guidance),
+        result_(host.memory("estimate"), state.latent.extents()),
+        timesteps_(host.values("timesteps"), {state.tokens()}) {
     if (other_passes) {
-      conditional_ = {memory, state.latent.extents()};
-      other_ = {memory, state.latent.extents()};
+      conditional_ = {host.memory("conditional estimate"), state.latent.extents()};
+      other_ = {host.memory("estimate of another pass"), state.latent.extents()};
     }
   }
 
@@ -48,27 +50,30 @@ class Estimate {
     const TensorView<const float, 2> latent = state.latent.view();
     const TensorView<float, 2> result = result_.view();
     const TensorView<const float, 2> conditional = std::as_const(conditional_).view();
-    for (std::int64_t t = 0; t < state.tokens(); ++t) {
-      const float timestep = timesteps_.view()(t);
-      for (std::int64_t c = 0; c < state.channels(); ++c) {
-        estimate(t, c) = latent(t, c) - estimate(t, c) * timestep;
-        if (pass != Pass::conditional) {
-          result(t, c) += weight * (conditional(t, c) - estimate(t, c));
-        } else if (passes > 1) {
-          result(t, c) = estimate(t, c);
+    host_.run([&] {
+      for (std::int64_t t = 0; t < state.tokens(); ++t) {
+        const float timestep = timesteps_.view()(t);
+        for (std::int64_t c = 0; c < state.channels(); ++c) {
+          estimate(t, c) = latent(t, c) - estimate(t, c) * timestep;
+          if (pass != Pass::conditional) {
+            result(t, c) += weight * (conditional(t, c) - estimate(t, c));
+          } else if (passes > 1) {
+            result(t, c) = estimate(t, c);
+          }
         }
       }
-    }
+    });
   }
 
   /// After the last pass.
   void finish(std::size_t passes) {
     if (guidance_.rescale != 0.0F && passes > 1) {
-      rescale_guided(guidance_.rescale, std::as_const(conditional_).view(), result_.view());
+      host_.run([&] { rescale_guided(guidance_.rescale, std::as_const(conditional_).view(), result_.view()); });
     }
   }
 
  private:
+  HostWork host_;
   const ModalityGuidance& guidance_;
   Tensor<float, 2> result_;
   Tensor<float, 1> timesteps_;
@@ -84,13 +89,13 @@ bool has_other_passes(const Guidance& guidance) {
 class Predictor {
  public:
   Predictor(LatentState& video, LatentState& audio, const DenoiseOptions& options, const VelocityModel& model,
-            ResourceRef memory)
+            const HostWork& host)
       : video_state_(video),
         audio_state_(audio),
         options_(options),
         model_(model),
-        video_(memory, video, options.guidance.video, has_other_passes(options.guidance)),
-        audio_(memory, audio, options.guidance.audio, has_other_passes(options.guidance)) {}
+        video_(host, video, options.guidance.video, has_other_passes(options.guidance)),
+        audio_(host, audio, options.guidance.audio, has_other_passes(options.guidance)) {}
 
   TensorView<const float, 2> video() const noexcept { return video_.result(); }
   TensorView<const float, 2> audio() const noexcept { return audio_.result(); }
@@ -134,14 +139,16 @@ class Predictor {
 };
 
 void denoise_euler(LatentState& video, LatentState& audio, std::span<const float> sigmas, const DenoiseOptions& options,
-                   Predictor& predictor) {
+                   Predictor& predictor, const HostWork& host) {
   const auto steps = static_cast<std::int64_t>(sigmas.size()) - 1;
   for (std::int64_t step = 0; step < steps; ++step) {
     const float sigma = sigmas[static_cast<std::size_t>(step)];
     const float next = sigmas[static_cast<std::size_t>(step) + 1];
     predictor.predict(sigma, step);
-    euler_step(video, predictor.video(), sigma, next);
-    euler_step(audio, predictor.audio(), sigma, next);
+    host.run([&] {
+      euler_step(video, predictor.video(), sigma, next);
+      euler_step(audio, predictor.audio(), sigma, next);
+    });
     if (options.on_step) options.on_step(step + 1, steps);
   }
 }
@@ -156,14 +163,14 @@ void take_estimate(LatentState& state, TensorView<const float, 2> estimate) {
 }
 
 void denoise_res2s(LatentState& video, LatentState& audio, std::span<const float> sigmas, const DenoiseOptions& options,
-                   Predictor& predictor, ResourceRef memory) {
+                   Predictor& predictor, const HostWork& host) {
   expects(static_cast<bool>(options.draw_noise), "denoise: res_2s without a source of noise");
   const std::vector<float> levels = res2s_levels({sigmas.begin(), sigmas.end()});
   const auto steps = static_cast<std::int64_t>(sigmas.size()) - 1;
-  Res2sState video_step(memory, video);
-  Res2sState audio_step(memory, audio);
-  Tensor<float, 2> video_noise(memory, video.latent.extents());
-  Tensor<float, 2> audio_noise(memory, audio.latent.extents());
+  Res2sState video_step(host, video);
+  Res2sState audio_step(host, audio);
+  Tensor<float, 2> video_noise(host.memory("noise"), video.latent.extents());
+  Tensor<float, 2> audio_noise(host.memory("noise"), audio.latent.extents());
   const auto draw = [&](NoisePurpose purpose, std::int64_t step) {
     options.draw_noise(Modality::video, purpose, step, video_noise.view());
     options.draw_noise(Modality::audio, purpose, step, audio_noise.view());
@@ -173,20 +180,26 @@ void denoise_res2s(LatentState& video, LatentState& audio, std::span<const float
     const Res2sCoefficients coefficients(static_cast<double>(sigma),
                                          static_cast<double>(levels[static_cast<std::size_t>(step) + 1]));
     predictor.predict(sigma, step);
-    draw(NoisePurpose::midpoint, step);
-    video_step.to_midpoint(video, coefficients, predictor.video(), std::as_const(video_noise).view());
-    audio_step.to_midpoint(audio, coefficients, predictor.audio(), std::as_const(audio_noise).view());
+    host.run([&] {
+      draw(NoisePurpose::midpoint, step);
+      video_step.to_midpoint(video, coefficients, predictor.video(), std::as_const(video_noise).view());
+      audio_step.to_midpoint(audio, coefficients, predictor.audio(), std::as_const(audio_noise).view());
+    });
     // The midpoint is always predicted anew, as step 0 is.
     predictor.predict(static_cast<float>(coefficients.middle), 0);
-    draw(NoisePurpose::step, step);
-    video_step.to_next(video, coefficients, predictor.video(), std::as_const(video_noise).view());
-    audio_step.to_next(audio, coefficients, predictor.audio(), std::as_const(audio_noise).view());
+    host.run([&] {
+      draw(NoisePurpose::step, step);
+      video_step.to_next(video, coefficients, predictor.video(), std::as_const(video_noise).view());
+      audio_step.to_next(audio, coefficients, predictor.audio(), std::as_const(audio_noise).view());
+    });
     if (options.on_step) options.on_step(step + 1, steps);
   }
   if (levels.back() == 0.0F) {
     predictor.predict(levels[levels.size() - 2], steps);
-    take_estimate(video, predictor.video());
-    take_estimate(audio, predictor.audio());
+    host.run([&] {
+      take_estimate(video, predictor.video());
+      take_estimate(audio, predictor.audio());
+    });
   }
 }
 
@@ -199,16 +212,16 @@ DrawNoise draw_from_seed(std::uint64_t seed, std::uint8_t stage) {
 }
 
 void denoise(LatentState& video, LatentState& audio, std::span<const float> sigmas, const DenoiseOptions& options,
-             const VelocityModel& model, ResourceRef memory) {
+             const VelocityModel& model, const HostWork& host) {
   expects(sigmas.size() >= 2, "denoise: ", sigmas.size(), " noise levels, expected at least 2");
   for (std::size_t i = 1; i < sigmas.size(); ++i) {
     expects(sigmas[i] < sigmas[i - 1] && sigmas[i] >= 0.0F, "denoise: level ", sigmas[i], " after ", sigmas[i - 1]);
   }
-  Predictor predictor(video, audio, options, model, memory);
+  Predictor predictor(video, audio, options, model, host);
   if (options.solver == Solver::euler) {
-    denoise_euler(video, audio, sigmas, options, predictor);
+    denoise_euler(video, audio, sigmas, options, predictor, host);
   } else {
-    denoise_res2s(video, audio, sigmas, options, predictor, memory);
+    denoise_res2s(video, audio, sigmas, options, predictor, host);
   }
 }
 

@@ -65,7 +65,7 @@ struct DenoiseOptions {
 /// Numerics estimates, guidance and Euler in fp32; res_2s in double; deterministic
 /// Throws   Cancelled when the stop token fires, before the next evaluation; ShapeError for levels that do not decrease
 void denoise(LatentState& video, LatentState& audio, std::span<const float> sigmas, const DenoiseOptions& options,
-             const VelocityModel& model, ltxmem::ResourceRef memory);
+             const VelocityModel& model, const HostWork& host);
 
 /// How often denoise() evaluates the model, by kind of pass: for progress and cost estimates.
 using PassCounts = std::array<std::int64_t, 4>;  // indexed by Pass

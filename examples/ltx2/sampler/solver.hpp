@@ -64,8 +64,9 @@ class NoiseInjection {
 /// Memory  3 * tokens * channels floats
 class Res2sState {
  public:
-  Res2sState(ltxmem::ResourceRef memory, const LatentState& state)
-      : anchor_(memory, state.latent.extents()), first_(memory, state.latent.extents()) {}
+  Res2sState(const HostWork& host, const LatentState& state)
+      : anchor_(host.memory("anchor"), state.latent.extents()),
+        first_(host.memory("first estimate"), state.latent.extents()) {}
 
   void to_midpoint(LatentState& state, const Res2sCoefficients& step, ltxmem::TensorView<const float, 2> estimate,
                    ltxmem::TensorView<const float, 2> noise);

@@ -129,10 +129,9 @@ decltype(auto) with_encode_body(Runtime& runtime, const Checkpoint& gemma, const
 
 }  // namespace
 
-void encode_prompt(Runtime& runtime, const Tokenizer& tokenizer, const Checkpoint& gemma, const Checkpoint& model,
-                   std::string_view prompt, TextContexts contexts) {
+void encode_prompt(Runtime& runtime, const std::vector<std::int32_t>& ids, const Checkpoint& gemma,
+                   const Checkpoint& model, TextContexts contexts) {
   expect_text_parts(model);
-  const std::vector<std::int32_t> ids = tokenizer.encode(prompt, contexts.video.extent(0));
   with_encode_body(runtime, gemma, model, ids, contexts, [&](auto&& body) { runtime.run("text encode", body); });
 }
 

@@ -3,15 +3,13 @@
 #pragma once
 
 #include <cstdint>
-#include <string_view>
 #include <vector>
 
 #include "checkpoint/checkpoint.hpp"
 #include "ltxmem/core/tensor_view.hpp"
 #include "runtime/runtime.hpp"
-#include "text/tokenizer.hpp"
 
-/// From a prompt to what the diffusion transformer reads: tokenizer, Gemma, feature extractor, two connectors.
+/// From a prompt to what the diffusion transformer reads: Gemma, feature extractor, two connectors.
 /// Source  docs/ltx2/text.md
 
 namespace ltx2 {
@@ -25,13 +23,14 @@ struct TextContexts {
   ltxmem::TensorView<float, 2> audio;
 };
 
-/// Encodes a prompt; the contexts' length is the longest prompt in tokens and a multiple of the connectors' registers.
+/// Encodes the tokens of a prompt; the contexts' length is the longest prompt in tokens and a multiple of the
+/// connectors' registers.
 ///
 /// Memory  the largest of: one Gemma layer's scratch with the features so far, the feature panels, one connector. The
 ///         hidden states of all layers never exist together
 /// Throws  IoError for models without the parts that this needs, ShapeError, Cancelled
-void encode_prompt(Runtime& runtime, const Tokenizer& tokenizer, const Checkpoint& gemma, const Checkpoint& model,
-                   std::string_view prompt, TextContexts contexts);
+void encode_prompt(Runtime& runtime, const std::vector<std::int32_t>& ids, const Checkpoint& gemma,
+                   const Checkpoint& model, TextContexts contexts);
 
 /// What encoding a prompt of this many tokens takes, without doing it; both models may be descriptions.
 Runtime::Plan plan_encode_prompt(Runtime& runtime, const Checkpoint& gemma, const Checkpoint& model,

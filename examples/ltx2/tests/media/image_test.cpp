@@ -18,9 +18,14 @@
 
 namespace {
 
+std::vector<float> resize_and_crop(const ltx2::Image& image, std::int64_t width, std::int64_t height) {
+  std::vector<float> pixels(static_cast<std::size_t>(width * height * 3));
+  ltx2::resize_and_crop(image, {pixels.data(), {height, width, 3}});
+  return pixels;
+}
+
 using ltx2::Image;
 using ltx2::load_image;
-using ltx2::resize_and_crop;
 using ltx2::test::file_text;
 using ltx2::test::message_of;
 using ltx2::test::ScratchFolder;

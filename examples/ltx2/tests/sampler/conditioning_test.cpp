@@ -37,20 +37,20 @@ TEST_CASE_METHOD(Fixture, "A state without conditions is all to be generated and
   ltx2::LatentState state = video({});
   CHECK(state.tokens() == 4);
   CHECK(state.mask.view()(3) == 1.0F);
-  ltx2::add_noise(state, noise_tokens(4), 1.0F);
+  ltx2::add_noise(host, state, noise_tokens(4), 1.0F);
   CHECK(state.latent.view()(2, 1) == 10.0F);
 }
 
 TEST_CASE_METHOD(Fixture, "Noise of scale s leaves the share 1 - s of the initial latent") {
   ltx2::LatentState state = video({}, true);
-  ltx2::add_noise(state, noise_tokens(4), 0.75F);
+  ltx2::add_noise(host, state, noise_tokens(4), 0.75F);
   CHECK(state.latent.view()(0, 0) == Approx(0.25 * 2 + 0.75 * 10));
 }
 
 TEST_CASE_METHOD(Fixture, "An image at frame 0 holds the first latent frame and no other token") {
   ltx2::LatentState state = video({{image_tokens(), 0, 1.0F}});
   CHECK(state.tokens() == 4);
-  ltx2::add_noise(state, noise_tokens(4), 1.0F);
+  ltx2::add_noise(host, state, noise_tokens(4), 1.0F);
   CHECK(state.mask.view()(1) == 0.0F);
   CHECK(state.latent.view()(1, 2) == 7.0F);
   CHECK(state.mask.view()(2) == 1.0F);
@@ -59,7 +59,7 @@ TEST_CASE_METHOD(Fixture, "An image at frame 0 holds the first latent frame and 
 
 TEST_CASE_METHOD(Fixture, "A weaker image leaves the share 1 - strength of the noise") {
   ltx2::LatentState state = video({{image_tokens(), 0, 0.75F}});
-  ltx2::add_noise(state, noise_tokens(4), 1.0F);
+  ltx2::add_noise(host, state, noise_tokens(4), 1.0F);
   CHECK(state.latent.view()(0, 0) == Approx(0.75 * 7 + 0.25 * 10));
 }
 
@@ -88,12 +88,12 @@ TEST_CASE_METHOD(Fixture, "Conditions that do not fit the clip are refused") {
   CHECK_THROWS_AS(video({{image_tokens(), 0, 1.5F}}), ltxmem::ShapeError);
   CHECK_THROWS_AS(video({{image_tokens().rows(0, 1), 0, 1.0F}}), ltxmem::ShapeError);
   ltx2::LatentState state = video({});
-  CHECK_THROWS_AS(ltx2::add_noise(state, noise_tokens(6), 1.0F), ltxmem::ShapeError);
+  CHECK_THROWS_AS(ltx2::add_noise(host, state, noise_tokens(6), 1.0F), ltxmem::ShapeError);
 }
 
 TEST_CASE_METHOD(Fixture, "Frozen audio stays as it is given") {
   ltx2::LatentState state = ltx2::make_audio_state(host, 4, channels, initial_tokens(), true);
-  ltx2::add_noise(state, noise_tokens(4), 1.0F);
+  ltx2::add_noise(host, state, noise_tokens(4), 1.0F);
   CHECK(state.frozen);
   CHECK(state.latent.view()(3, 1) == 2.0F);
   CHECK_THROWS_AS(ltx2::make_audio_state(host, 4, channels, {}, true), ltxmem::ShapeError);
@@ -102,7 +102,7 @@ TEST_CASE_METHOD(Fixture, "Frozen audio stays as it is given") {
 TEST_CASE_METHOD(Fixture, "Noise from a stream equals the stream's values") {
   ltx2::LatentState state = ltx2::make_audio_state(host, 4, channels, {});
   const ltx2::NoiseStream stream{.seed = 4, .modality = ltx2::Modality::audio};
-  ltx2::add_noise(state, stream, 1.0F);
+  ltx2::add_noise(host, state, stream, 1.0F);
   CHECK(state.latent.view()(2, 1) == static_cast<float>(stream.normal(7)));
 }
 

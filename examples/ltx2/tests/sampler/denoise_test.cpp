@@ -27,8 +27,8 @@ struct Fixture {
   ltx2::DenoiseOptions options;
 
   Fixture() {
-    ltx2::add_noise(video, {.seed = 1}, 1.0F);
-    ltx2::add_noise(audio, {.seed = 2}, 1.0F);
+    ltx2::add_noise(host, video, {.seed = 1}, 1.0F);
+    ltx2::add_noise(host, audio, {.seed = 2}, 1.0F);
   }
 
   static float target(Pass pass) { return pass == Pass::conditional ? 4.0F : 1.0F + static_cast<float>(pass); }
@@ -140,7 +140,7 @@ TEST_CASE_METHOD(Fixture, "Kept tokens have timestep 0 and stay, whatever the mo
   const std::vector<ltx2::ImageCondition> conditions{
       {TensorView<const float, 2>(image.data(), {1, channels}), 0, 1.0F}};
   video = ltx2::make_video_state(host, grid, channels, 24, {}, conditions);
-  ltx2::add_noise(video, {.seed = 1}, 1.0F);
+  ltx2::add_noise(host, video, {.seed = 1}, 1.0F);
   std::vector<float> timesteps;
   ltx2::denoise(
       video, audio, std::vector<float>{1.0F, 0.5F, 0.0F}, options,

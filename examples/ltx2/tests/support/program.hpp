@@ -35,6 +35,7 @@ struct Ended {
   std::string messages;
   double seconds_after_signal = 0;
   double work_after_signal_s = 0;  ///< seconds of processor time, which other programs do not lengthen
+  std::size_t most_resident_bytes = 0;
 };
 
 /// What happens to a program that runs.
@@ -108,6 +109,7 @@ inline Ended run_ltx2(const std::vector<std::string>& arguments, const Surroundi
   int status = 0;
   rusage used{};
   ::wait4(process, &status, 0, &used);
+  ended.most_resident_bytes = static_cast<std::size_t>(used.ru_maxrss) * 1024;
   if (signalled) {
     ended.seconds_after_signal = std::chrono::duration<double>(Clock::now() - *signalled).count();
     const auto seconds = [](const timeval& time) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tests/support/golden_case.hpp"
+#include "text/tokenizer.hpp"
 
 namespace {
 
@@ -23,7 +24,7 @@ struct TinyModels {
     const std::int64_t video = model.config().video_connector->width();
     const std::int64_t audio = model.config().audio_connector->width();
     std::vector<float> both(static_cast<std::size_t>(length * (video + audio)));
-    ltx2::encode_prompt(runtime, tokenizer, gemma, model, prompt,
+    ltx2::encode_prompt(runtime, tokenizer.encode(prompt, length), gemma, model,
                         {{both.data(), {length, video}}, {both.data() + length * video, {length, audio}}});
     return both;
   }
@@ -52,7 +53,7 @@ TEST_CASE_METHOD(TinyModels, "Encoding takes the memory that is planned for it")
 TEST_CASE_METHOD(TinyModels, "A model without text parts is refused by name") {
   const ltx2::Checkpoint upsampler(ltx2::test::golden_models() / "upscaler_tiny.safetensors", host);
   ltx2::Runtime runtime(ltx2::test::case_settings());
-  CHECK_THROWS_WITH(ltx2::encode_prompt(runtime, tokenizer, gemma, upsampler, "a", {}),
+  CHECK_THROWS_WITH(ltx2::encode_prompt(runtime, {2}, gemma, upsampler, {}),
                     Catch::Contains("no text projection and connectors"));
 }
 

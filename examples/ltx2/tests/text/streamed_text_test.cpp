@@ -10,6 +10,7 @@
 #include "text/encode_prompt.hpp"
 
 /// The text models with weights that are not used where the file is mapped: no bit changes.
+#include "text/tokenizer.hpp"
 
 namespace {
 
@@ -52,7 +53,7 @@ Encoded encode(const Models& models, const Settings& settings, std::stop_token s
   Encoded encoded;
   encoded.video.resize(static_cast<std::size_t>(length * video_width));
   encoded.audio.resize(static_cast<std::size_t>(length * audio_width));
-  encode_prompt(runtime, tokenizer, models.gemma, models.model, "A quiet street in the rain at night.",
+  encode_prompt(runtime, tokenizer.encode("A quiet street in the rain at night.", length), models.gemma, models.model,
                 {{encoded.video.data(), {length, video_width}}, {encoded.audio.data(), {length, audio_width}}});
   encoded.stage = runtime.report().stages.back();
   return encoded;

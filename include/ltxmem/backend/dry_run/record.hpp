@@ -103,6 +103,8 @@ class Record final : public MemoryObserver {
     std::int64_t transfer_bytes = 0;  ///< of both copy queues
     std::int64_t message_bytes = 0;   ///< of each exchange the longer direction
     std::int64_t disk_bytes = 0;
+
+    friend bool operator==(const Totals&, const Totals&) = default;
   };
 
   Record() { steps_.push_back({0, "", -1}); }

@@ -1,0 +1,31 @@
+// SPDX-FileCopyrightText: The ltxmem authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "cli/execution_options.hpp"
+#include "ltxmem/memory/budget.hpp"
+#include "runtime/runtime.hpp"
+
+namespace ltx2 {
+
+/// Bytes that this machine could give to a program without swapping, as its system estimates.
+std::size_t available_host_memory();
+
+/// Kept free of a budget that nobody stated: code, mapped tables, the encoder process, everything that is not planned.
+inline constexpr std::size_t default_reserve_bytes = std::size_t{512} << 20;
+
+/// The budgets that the options state; shares of what is free refer to device_free and what the machine has available.
+/// Throws  ShapeError naming the option for a size that is none, or that is zero or leaves nothing
+std::vector<ltxmem::MemoryBudget> stated_budgets(const ExecutionOptions& options, std::size_t device_free);
+
+/// The same, and what the machine has available less the reserve in the place of those not stated. On the CPU all
+/// memory is the host's, so that its own budget covers every space.
+std::vector<ltxmem::MemoryBudget> budgets_on_cpu(const ExecutionOptions& options);
+
+/// What a run may take under the stated ones of these budgets (those without a reserve).
+MemoryLimits limits_of(const std::vector<ltxmem::MemoryBudget>& budgets);
+
+}  // namespace ltx2

@@ -1,0 +1,102 @@
+// SPDX-FileCopyrightText: The ltxmem authors
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/plan_command.hpp"
+
+#include <cstdio>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+
+#include "cli/budgets.hpp"
+#include "cli/messages.hpp"
+#include "cli/plan_table.hpp"
+#include "cli/report_file.hpp"
+#include "ltxmem/backend/dry_run/device_profile_json.hpp"
+#include "plan/fit.hpp"
+#include "plan/known_models.hpp"
+#include "plan/plan_job.hpp"
+#include "plan/suggest.hpp"
+
+namespace ltx2 {
+namespace {
+
+ltxmem::DeviceProfile read_profile(const std::string& name) {
+  if (const ltxmem::DeviceProfile* known = ltxmem::find_device_profile(name)) return *known;
+  std::ifstream file(name, std::ios::binary);
+  if (!file) {
+    std::string names;
+    for (const auto& profile : ltxmem::built_in_device_profiles()) names += (names.empty() ? "" : ", ") + profile.name;
+    throw ltxmem::IoError("--device-profile " + name + ": neither a readable file nor one of " + names);
+  }
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  return ltxmem::parse_device_profile(text, name);
+}
+
+/// A described checkpoint with the text encoder and the upsampler of its version.
+ModelDescriptions described_models(const std::string& model) {
+  if (model == "2.0") return known_models(ModelVersion::v2_0);
+  if (model == "2.3") return known_models(ModelVersion::v2_3);
+  const Description described = read_description(model);
+  ltxmem::expects<ltxmem::IoError>(described.kind == ModelKind::checkpoint, "--model ", model,
+                                   ": not the description of a checkpoint");
+  ModelDescriptions models = known_models(described.config.version);
+  models.model = described;
+  return models;
+}
+
+}  // namespace
+
+void PlanCommand::add_to(CLI::App& app) {
+  app.description(
+      "Say what generate with these options takes, without doing it: memory of every stage with the buffers at\n"
+      "the peak, and predicted time. Needs no weights: --model 2.3 or 2.0 stands for the released models.\n"
+      "Exit code 3 (the plan is printed all the same) when a stated budget does not hold it.\n"
+      "Examples:\n"
+      "  ltx2 plan --model 2.3 --width 1920 --height 1088 --num-frames 897 --device-profile rtx4090\n"
+      "  ltx2 plan --num-frames 241 --scheme E3 --memory-budget 12GiB --json");
+  options_.add_to(app, GenerateOptions::Purpose::plan);
+  const std::string group = "Plan";
+  app.add_option("--model", model_,
+                 "Instead of --checkpoint-path: 2.3 (default), 2.0, or a JSON file that describes a checkpoint")
+      ->excludes("--checkpoint-path")
+      ->group(group);
+  app.add_option("--device-profile", device_profile_,
+                 "Whose speed and memory: rtx3060, rtx3090, rtx4070, rtx4090, rtx5090, a100, h100, a6000, cpu, or a "
+                 "JSON file. A device whose name begins with cpu uses weights where the file is mapped; on others they "
+                 "count as device memory")
+      ->capture_default_str()
+      ->group(group);
+  app.add_flag("--json", json_, "Print the plan as JSON, in the form that --report of a run has")->group(group);
+}
+
+ExitCode PlanCommand::run() const {
+  const ltxmem::DeviceProfile profile = read_profile(device_profile_);
+  const bool is_cpu = profile.name.starts_with("cpu");
+  const bool is_described = options_.stated().checkpoint.empty();
+  is_described ? validate_clip(options_.stated()) : validate(options_.stated());
+  const std::vector<ltxmem::MemoryBudget> budgets = stated_budgets(
+      options_.execution, is_cpu ? available_host_memory() : static_cast<std::size_t>(profile.memory_bytes));
+  Settings settings = options_.execution.settings();
+  settings.weights.device_reads_files = is_cpu;
+
+  ltxmem::HostResource copies;
+  Models models =
+      is_described ? Models(described_models(model_.empty() ? "2.3" : model_)) : Models(options_.stated(), copies);
+  const GenerateRequest request = options_.request(models.model().config().version);
+  JobPlan plan = plan_job(request, models, settings, &profile);
+  Report& report = plan.report;
+  report.command = "plan";
+  report.budgets = budgets;
+  report.fits = !find_misfit(report, budgets);
+  report.warnings = plan_warnings(request, report);
+  if (json_) {
+    std::printf("%s\n", to_json(report).dump(1).c_str());
+  } else {
+    print_plan(request, plan);
+  }
+  for (const std::string& warning : report.warnings) std::fprintf(stderr, "%s\n", warning_text(warning).c_str());
+  expects_fit(plan, budgets, [&](const Settings& other) { return plan_job(request, models, other, &profile); });
+  return ExitCode::done;
+}
+
+}  // namespace ltx2

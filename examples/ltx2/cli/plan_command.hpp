@@ -1,0 +1,27 @@
+// SPDX-FileCopyrightText: The ltxmem authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <optional>
+#include <string>
+
+#include "cli/exit_code.hpp"
+#include "cli/generate_options.hpp"
+
+namespace ltx2 {
+
+/// `ltx2 plan`: what `generate` with the same options would take, without doing it.
+class PlanCommand {
+ public:
+  void add_to(CLI::App& app);
+  ExitCode run() const;
+
+ private:
+  GenerateOptions options_;
+  std::string model_;
+  std::string device_profile_ = "cpu";
+  bool json_ = false;
+};
+
+}  // namespace ltx2

@@ -1,0 +1,80 @@
+// SPDX-FileCopyrightText: The ltxmem authors
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/plan_table.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+
+#include "cli/messages.hpp"
+#include "cli/size.hpp"
+#include "runtime/scheme.hpp"
+
+namespace ltx2 {
+namespace {
+
+constexpr double seconds_per_day = 86400;
+
+/// What most of a stage's time goes to.
+std::string bound_of(const StageReport& stage) {
+  const auto most = std::max_element(stage.planned_seconds.begin(), stage.planned_seconds.end());
+  if (most == stage.planned_seconds.end() || *most == 0) return "";
+  return std::string(bound_name(ltxmem::bounds[static_cast<std::size_t>(most - stage.planned_seconds.begin())]));
+}
+
+void print_stage(const std::string& name, const SpaceBytes& peak, double seconds, const std::string& bound) {
+  std::printf("%-14s", name.c_str());
+  for (const std::size_t bytes : peak) std::printf(" %12s", bytes == 0 ? "-" : format_bytes(bytes).c_str());
+  std::printf(" %12s  %s\n", duration_text(seconds).c_str(), bound.c_str());
+}
+
+void print_peak(const ltxmem::MemoryPeak& peak) {
+  if (peak.bytes == 0) return;
+  std::printf("\n%s memory: %s in %s\n", std::string(memory_space_name(peak.space)).c_str(),
+              format_bytes(peak.bytes).c_str(), peak.step.c_str());
+  for (const ltxmem::BufferSum& buffer : peak.buffers) {
+    const double share = 100.0 * static_cast<double>(buffer.bytes) / static_cast<double>(peak.bytes);
+    if (share < 0.05) continue;
+    std::printf("  %-32s %12s %6.1f %%\n", buffer.name.c_str(), format_bytes(buffer.bytes).c_str(), share);
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> plan_warnings(const GenerateRequest& request, const Report& plan) {
+  std::vector<std::string> warnings = clip_warnings(request);
+  if (plan.predicted_seconds() >= seconds_per_day) {
+    warnings.push_back("the run takes " + duration_text(plan.predicted_seconds()) + " on " + plan.device_profile);
+  }
+  return warnings;
+}
+
+std::string duration_text(double seconds) {
+  if (seconds < 100) return shortest_text(seconds) + " s";
+  if (seconds < 6000) return shortest_text(seconds / 60) + " min";
+  if (seconds < 2 * seconds_per_day) return shortest_text(seconds / 3600) + " h";
+  return shortest_text(seconds / seconds_per_day) + " days";
+}
+
+void print_plan(const GenerateRequest& request, const JobPlan& plan) {
+  const Report& report = plan.report;
+  const Settings& settings = report.settings;
+  std::printf("%s, %lld x %lld, %lld frames at %s per second (%s s), on %s\n",
+              std::string(pipeline_name(request.pipeline)).c_str(), static_cast<long long>(request.width),
+              static_cast<long long>(request.height), static_cast<long long>(request.frames),
+              shortest_text(request.fps).c_str(),
+              shortest_text(static_cast<double>(request.frames) / request.fps).c_str(), report.device_profile.c_str());
+  std::printf("scheme %s, query tile %lld, key tile %lld, feed-forward chunk %lld, weights %s\n\n",
+              std::string(scheme_name(settings.scheme)).c_str(), static_cast<long long>(settings.query_tile),
+              static_cast<long long>(settings.key_tile), static_cast<long long>(settings.ffn_chunk),
+              weights_text(settings.weights).c_str());
+  std::printf("%-14s %12s %12s %12s %12s  %s\n", "stage", "device", "pinned", "host", "predicted", "bound by");
+  for (const StageReport& stage : report.stages) {
+    print_stage(stage.name, stage.planned_peak, stage.predicted_seconds(), bound_of(stage));
+  }
+  print_stage("whole job", report.planned_peak(), report.predicted_seconds(), "");
+  for (const ltxmem::MemorySpace space : ltxmem::memory_spaces) print_peak(plan.peak(space));
+  std::printf("\nWorkspaces are those of the CPU backend; code and driver memory of a device are not in the plan.\n");
+}
+
+}  // namespace ltx2

@@ -1,0 +1,26 @@
+// SPDX-FileCopyrightText: The ltxmem authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+
+#include "ltxmem/core/tensor.hpp"
+#include "pipeline/models.hpp"
+#include "pipeline/request.hpp"
+#include "plan/job_plan.hpp"
+#include "runtime/runtime.hpp"
+
+namespace ltx2 {
+
+/// Counts the copies of misaligned tensors, which the models hold, as memory of a run or plan while the tensor lives.
+ltxmem::Tensor<std::byte, 1> note_copies(Runtime& runtime, const Models& models);
+
+/// Plans everything that `generate` does, from the text to pictures and sound, by running the same code dry: no weight
+/// is read, nothing that grows with the clip but a few values per token (positions, masks) is stored or computed.
+///
+/// The request has its guidance and steps in it, as run_pipeline wants it. The profile may be null: no times.
+/// Throws  what the run would throw for requests and models that do not fit each other
+JobPlan plan_job(const GenerateRequest& request, Models& models, const Settings& settings,
+                 const ltxmem::DeviceProfile* profile);
+
+}  // namespace ltx2

@@ -1,0 +1,71 @@
+// SPDX-FileCopyrightText: The ltxmem authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "runtime/runtime.hpp"
+#include "runtime/stage.hpp"
+
+namespace ltx2 {
+
+/// Exactly the memory that a plan asks for, for as long as the planned body is run again and again.
+class PlannedWorkspace {
+ public:
+  PlannedWorkspace(Runtime& runtime, const Runtime::Plan& plan)
+      : plan_(plan),
+        runtime_(runtime),
+        workspace_{{memory(ltxmem::MemorySpace::device), plan.peak[0]},
+                   {memory(ltxmem::MemorySpace::pinned), plan.peak[1]},
+                   {memory(ltxmem::MemorySpace::host), plan.peak[2]}} {}
+
+  /// Runs the body that was planned.
+  template <class Body>
+  void run(Body&& body) {
+    run(plan_, body);
+  }
+
+  /// Whether another plan fits into this memory.
+  bool holds(const Runtime::Plan& plan) const noexcept {
+    for (std::size_t space = 0; space < plan.peak.size(); ++space) {
+      if (plan.peak[space] > plan_.peak[space]) return false;
+    }
+    return true;
+  }
+
+  /// Runs the body of a plan that fits, unless this is a dry run, and adds its operations to the open stage. Throws
+  /// Error when the body did not use exactly the planned bytes: a defect, since the same code made the plan.
+  template <class Body>
+  void run(const Runtime::Plan& plan, Body&& body) {
+    note(plan);
+    if (runtime_.is_dry()) return;
+    for (ltxmem::Arena* arena : {&workspace_.device, &workspace_.pinned, &workspace_.host}) arena->reset_peak();
+    body(runtime_.backend_, workspace_);
+    const SpaceBytes used = Runtime::peaks(workspace_);
+    for (const ltxmem::MemorySpace space : ltxmem::memory_spaces) {
+      const auto index = static_cast<std::size_t>(space);
+      ltxmem::expects<ltxmem::Error>(used[index] == plan.peak[index], "planned ", plan.peak[index], " bytes of ",
+                                     memory_space_name(space), " memory, used ", used[index]);
+    }
+  }
+
+ private:
+  ltxmem::ResourceRef memory(ltxmem::MemorySpace space);
+  void note(const Runtime::Plan& plan);
+
+  Runtime::Plan plan_;
+  Runtime& runtime_;
+  ltxmem::Workspace workspace_;
+};
+
+template <class Body>
+void Runtime::run(const char* stage_name, Body&& body) {
+  std::optional<Stage> stage;
+  if (!stage_open_) stage.emplace(*this, stage_name);
+  const Plan planned = plan(body);
+  announce(planned.operations.steps);
+  PlannedWorkspace(*this, planned).run(body);
+}
+
+}  // namespace ltx2

@@ -1,0 +1,122 @@
+// SPDX-FileCopyrightText: The ltxmem authors
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "support/catch.hpp"
+#include "tests/support/program.hpp"
+
+/// `ltx2 plan`, and budgets of every subcommand that runs, as users see them.
+
+namespace {
+
+using Catch::Matchers::Contains;
+using namespace ltx2::test;
+using Words = std::vector<std::string>;
+
+Words operator+(Words words, const Words& more) {
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
+}
+
+nlohmann::json read_json(const std::string& path) {
+  std::ifstream file(path);
+  return nlohmann::json::parse(file);
+}
+
+std::size_t peak(const nlohmann::json& stage, const char* kind, const char* space) {
+  return stage.at(kind).at("peak_bytes").at(space).get<std::size_t>();
+}
+
+/// Device bytes, and those of pinned and host memory together, that the planned stages of a report need at most.
+std::pair<std::size_t, std::size_t> needs(const nlohmann::json& report) {
+  std::pair<std::size_t, std::size_t> most{0, 0};
+  for (const nlohmann::json& stage : report.at("stages")) {
+    most.first = std::max(most.first, peak(stage, "planned", "device"));
+    most.second = std::max(most.second, peak(stage, "planned", "pinned") + peak(stage, "planned", "host"));
+  }
+  return most;
+}
+
+const Words full_clip{"plan", "--width", "1920", "--height", "1088", "--num-frames", "897"};
+
+}  // namespace
+
+TEST_CASE("The full model is planned in little time and memory", "[cli][plan]") {
+  const Ended ended = run_ltx2(full_clip + Words{"--model", "2.3", "--device-profile", "rtx4090", "--json"});
+  CHECK(ended.code == 0);
+  CHECK(ended.most_resident_bytes < std::size_t{200} << 20);
+  const nlohmann::json plan = nlohmann::json::parse(ended.output);
+  CHECK(plan.at("fits") == true);
+  CHECK(plan.at("planned").at("seconds").get<double>() > 0);
+  CHECK(plan.at("planned").at("at_peak").at("device").at("buffers").size() > 2);
+  CHECK_THAT(ended.messages, Contains("37.4 s of video"));
+}
+
+TEST_CASE("A plan for people names stages and the buffers at the peak", "[cli][plan]") {
+  const Ended ended = run_ltx2(full_clip + Words{"--model", "2.0", "--device-profile", "h100"});
+  CHECK(ended.code == 0);
+  for (const char* text : {"stage 2", "video decode", "whole job", "device memory", "%"}) {
+    CHECK_THAT(ended.output, Contains(text));
+  }
+}
+
+TEST_CASE("A plan that does not fit is printed and refused", "[cli][plan]") {
+  const Ended ended = run_ltx2({"plan", "--num-frames", "121", "--memory-budget", "1MiB", "--json"});
+  CHECK(ended.code == 3);
+  CHECK(nlohmann::json::parse(ended.output).at("fits") == false);
+  CHECK_THAT(ended.messages, Contains("does not fit the device budget") && Contains("1048576"));
+}
+
+TEST_CASE("Plans and runs refuse budgets that are none", "[cli][plan]") {
+  for (const char* size : {"0", "12QB", "x", "-900000GiB", "0%", "101%"}) {
+    const Ended ended = run_ltx2({"plan", std::string("--memory-budget=") + size});
+    CAPTURE(size);
+    CHECK(ended.code == 2);
+    CHECK_THAT(ended.messages, Contains("--memory-budget"));
+  }
+  CHECK(run_ltx2({"plan", "--host-budget", "-1QB"}).code == 2);
+  CHECK(run_ltx2({"plan", "--device-profile", "rtx1"}).code == 2);
+  CHECK(run_ltx2({"plan", "--model", "2.7"}).code == 2);
+  CHECK(run_ltx2({"plan", "--weights", "stream:0"}).code == 2);
+}
+
+TEST_CASE("The whole pipeline runs in exactly its planned peak and is refused one byte less", "[cli][plan]") {
+  const ScratchFolder folder;
+  const TinyModels& models = TinyModels::get();
+  const Words settings{"--scheme",    "E3",  "--query-tile", "256",    "--key-tile", "256",
+                       "--ffn-chunk", "256", "--weights",    "stream", "--report",   folder / "report.json"};
+  const std::string output = folder / "clip.y4m";
+  Words plan_words = models.generate(output, settings);
+  plan_words[0] = "plan";
+  const Ended planned = run_ltx2(plan_words + Words{"--json"});
+  REQUIRE(planned.code == 0);
+  const auto [device, host] = needs(nlohmann::json::parse(planned.output));
+  REQUIRE(device > 0);
+  const auto run = [&](std::size_t device_bytes, std::size_t host_bytes) {
+    return run_ltx2(models.generate(output, settings + Words{"--memory-budget", std::to_string(device_bytes),
+                                                             "--host-budget", std::to_string(host_bytes)}));
+  };
+
+  const Ended fits = run(device, host);
+  CHECK(fits.code == 0);
+  const nlohmann::json report = read_json(folder / "report.json");
+  CHECK(needs(report) == std::pair(device, host));
+  for (const nlohmann::json& stage : report.at("stages")) {
+    for (const char* space : {"device", "pinned", "host"}) {
+      CHECK(peak(stage, "planned", space) == peak(stage, "measured", space));
+    }
+  }
+  CHECK(report.at("budget_bytes").at("device") == device);
+
+  std::filesystem::remove(output);
+  const Ended device_short = run(device - 1, host);
+  CHECK(device_short.code == 3);
+  CHECK_THAT(device_short.messages, Contains("does not fit the device budget") && Contains("1 too many"));
+  CHECK_FALSE(std::filesystem::exists(output));
+  const Ended host_short = run(device, host - 1);
+  CHECK(host_short.code == 3);
+  CHECK_THAT(host_short.messages, Contains("does not fit the host budget"));
+  CHECK_FALSE(std::filesystem::exists(output));
+}

@@ -1,0 +1,161 @@
+// SPDX-FileCopyrightText: The ltxmem authors
+// SPDX-License-Identifier: Apache-2.0
+#include "plan/plan_job.hpp"
+
+#include <string>
+#include <string_view>
+
+#include "ltxmem/backend/dry_run/device_profile.hpp"
+#include "plan/fit.hpp"
+#include "plan/known_models.hpp"
+#include "plan/suggest.hpp"
+#include "tests/support/golden_case.hpp"
+
+namespace {
+
+using namespace ltx2;
+using namespace ltx2::test;
+
+Report run_case_with(Runtime& runtime, const Case& test, CaseModels& models) {
+  {
+    std::optional<Stage> stage;
+    if (test.stage != "generate") stage.emplace(runtime, test.stage);
+    run_case(test, models, runtime);
+  }
+  return runtime.report();
+}
+
+/// The dry run of a case must plan every stage of the run to the byte.
+void expect_planned(const std::string& path, const Settings& settings) {
+  const Case test = read_case(golden_path("cases/" + path + ".safetensors"));
+  ltxmem::HostResource host;
+  CaseModels models(golden_models(), {}, host);
+  Runtime dry(settings, Runtime::DryRun());
+  Runtime real(settings);
+  const Report plan = run_case_with(dry, test, models);
+  Report run = run_case_with(real, test, models);
+  adopt_plan(run, plan);
+  CAPTURE(path);
+  CHECK(planning_defects(run) == std::vector<std::string>());
+  CHECK(run.measured_peak()[0] > 0);
+  CHECK(plan.measured_peak() == SpaceBytes());
+}
+
+Settings with_scheme(Scheme scheme) {
+  Settings settings = case_settings();
+  settings.scheme = scheme;
+  return settings;
+}
+
+/// Parameters below a prefix.
+std::int64_t parameters(const Checkpoint& checkpoint, std::string_view prefix) {
+  std::int64_t sum = 0;
+  for (const StoredTensor& tensor : checkpoint.tensors().tensors()) {
+    if (tensor.name.starts_with(prefix)) sum += static_cast<std::int64_t>(tensor.bytes) / 2;
+  }
+  return sum;
+}
+
+double millions(std::int64_t count) {
+  return static_cast<double>(count) * 1e-6;
+}
+
+GenerateRequest long_clip(PipelineKind pipeline = PipelineKind::distilled) {
+  GenerateRequest request;
+  request.pipeline = pipeline;
+  request.width = 1920;
+  request.height = 1088;
+  request.frames = 897;
+  const PipelinePreset preset = pipeline_preset(pipeline, ModelVersion::v2_3);
+  request.steps = preset.steps;
+  request.guidance = preset.guidance;
+  return request;
+}
+
+}  // namespace
+
+TEST_CASE("The dry run of the whole pipeline plans every stage to the byte", "[plan]") {
+  expect_planned("generate/v23_i2v", case_settings());
+}
+TEST_CASE("So it does in bf16") {
+  expect_planned("generate/v23_i2v", case_settings(ltxmem::DType::bf16));
+}
+TEST_CASE("So it does where keys, values and x are in host memory") {
+  expect_planned("generate/v23_i2v", with_scheme(Scheme::e4));
+}
+TEST_CASE("So it does with streamed weights") {
+  Settings settings = with_scheme(Scheme::e3);
+  settings.weights.stream = true;
+  expect_planned("generate/v23_i2v", settings);
+}
+TEST_CASE("The dry run of guided sampling with keyframes plans it to the byte") {
+  expect_planned("denoise/v23_guided_i2v_keyframe", case_settings());
+}
+TEST_CASE("The dry run of second-order sampling plans it to the byte") {
+  expect_planned("denoise/v23_res2s_bong_i2v", with_scheme(Scheme::e2));
+}
+
+TEST_CASE("The built-in 2.3 model has the parameters of the released one") {
+  const Models models(known_models(ModelVersion::v2_3));
+  CHECK(millions(parameters(models.model(), "vae.encoder.")) == Approx(318.9).margin(0.1));
+  CHECK(millions(parameters(models.model(), "vae.decoder.")) == Approx(407.2).margin(0.1));
+  CHECK(millions(parameters(models.model(), "vocoder.")) == Approx(129.1).margin(0.8));
+  CHECK(millions(parameters(models.gemma(), "")) == Approx(11766).margin(1));
+  CHECK(millions(parameters(models.upsampler(), "")) == Approx(497.9).margin(0.1));
+  CHECK(models.model().config().transformer->layers == 48);
+  CHECK(models.mapped_bytes() == 0);
+}
+TEST_CASE("The built-in 2.0 model has the parameters of the released one") {
+  const Models models(known_models(ModelVersion::v2_0));
+  CHECK(millions(parameters(models.model(), "vae.encoder.")) == Approx(694.1).margin(0.1));
+  CHECK(millions(parameters(models.model(), "vae.decoder.")) == Approx(528.4).margin(0.1));
+  CHECK(millions(parameters(models.model(), "audio_vae.decoder.")) == Approx(31.9).margin(0.1));
+  CHECK(millions(parameters(models.model(), "vocoder.")) == Approx(55.6).margin(0.1));
+}
+
+TEST_CASE("A plan of the full model names stages, peaks and times") {
+  Models models(known_models(ModelVersion::v2_3));
+  const JobPlan plan = plan_job(long_clip(), models, Settings(), ltxmem::find_device_profile("rtx4090"));
+  std::vector<std::string> names;
+  for (const StageReport& stage : plan.report.stages) names.push_back(stage.name);
+  CHECK(names == std::vector<std::string>{"text", "stage 1", "upsample", "stage 2", "audio decode", "video decode"});
+  for (const StageReport& stage : plan.report.stages) {
+    CAPTURE(stage.name);
+    CHECK(stage.predicted_seconds() > 0);
+    std::size_t sum = 0;
+    for (const ltxmem::BufferSum& buffer : stage.at_peak[0].buffers) sum += buffer.bytes;
+    CHECK(sum == stage.planned_peak[0]);
+    CHECK(stage.at_peak[0].step.starts_with(stage.name));
+    CHECK_FALSE(stage.parts.empty());
+  }
+  // x, keys and values of 230,520 tokens are three times 1.89 GB.
+  CHECK(plan.report.stages[3].planned_peak[0] > 3 * std::size_t{230520} * 8192);
+}
+
+TEST_CASE("On a device that does not read files streamed weights take its memory") {
+  Models models(known_models(ModelVersion::v2_3));
+  const auto device_peak = [&](std::int64_t slots) {
+    Settings settings;
+    settings.weights = {.stream = slots > 0, .slots = slots > 0 ? slots : 2, .device_reads_files = false};
+    return plan_job(long_clip(), models, settings, nullptr).report.stages[3].planned_peak[0];
+  };
+  const std::size_t two = device_peak(2);
+  const std::size_t three = device_peak(3);
+  const std::size_t all = device_peak(0);
+  CHECK(three > two + (std::size_t{400} << 20));  // a block has 0.45 G parameters in bf16
+  CHECK(all > two + (std::size_t{20} << 30));
+}
+
+TEST_CASE("A plan that breaks a budget by one byte says so and what would fit") {
+  Models models(known_models(ModelVersion::v2_3));
+  const auto plan_with = [&](const Settings& settings) { return plan_job(long_clip(), models, settings, nullptr); };
+  Settings settings;
+  const JobPlan plan = plan_with(settings);
+  ltxmem::MemoryBudget budget{"device", {ltxmem::MemorySpace::device}, plan.report.planned_peak()[0], 0};
+  CHECK_NOTHROW(expects_fit(plan, std::span(&budget, 1), plan_with));
+  --budget.bytes;
+  const auto misfit = find_misfit(plan.report, std::span(&budget, 1));
+  REQUIRE(misfit);
+  CHECK(misfit->need_bytes == budget.bytes + 1);
+  CHECK(misfit->peak.step == plan.peak(ltxmem::MemorySpace::device).step);
+}
