@@ -203,7 +203,7 @@ class LatentUpsampler {
     const auto deep = arena.take<T>("upsampling convolution", raise_.output_extents(x.extents()));
     raise_(backend, x, deep, arena);
     const auto shuffle = [&](ltxmem::TensorView<T, 4> to) {
-      for_each_pixel(backend, "pixel shuffle", deep, to, DepthToSpace<T>{deep, {}, to, 1, factor});
+      for_each_pixel(backend, "pixel shuffle", deep, to, DepthToSpace<T>{deep, {}, to, 1, factor, {0, 0, 0}});
     };
     if (config_.denominator == 1) {
       shuffle(y);

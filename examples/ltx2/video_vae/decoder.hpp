@@ -2,15 +2,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <utility>
 
 #include "checkpoint/checkpoint.hpp"
 #include "config/video_vae_config.hpp"
 #include "ltxmem/memory/arena.hpp"
 #include "model/latent_statistics.hpp"
-#include "model/layer_stack.hpp"
+#include "video_vae/layer_pipeline.hpp"
 #include "video_vae/layers.hpp"
 #include "video_vae/pixel_moves.hpp"
 
@@ -21,28 +23,51 @@ template <ltxmem::Element T, class Backend>
 class VideoUpsample {
  public:
   VideoUpsample(const WeightScope& weights, const VaeBlock& block, const VideoPadding& padding)
-      : block_(block),
-        convolution_(video_convolution<T, Backend>(weights, "conv", block.out_channels * block.volume(),
-                                                   block.in_channels, padding.geometry())) {}
+      : block_(block), convolution_(weights, "conv", block.out_channels * block.volume(), block.in_channels, padding) {}
 
-  bool in_place() const noexcept { return false; }
-  ltxmem::Extents<4> output_extents(const ltxmem::Extents<4>& input) const {
-    return {block_.time * input[0] - (block_.time - 1), block_.space * input[1], block_.space * input[2],
-            block_.out_channels};
+  struct Stream {
+    typename VideoConvolution<T, Backend>::Stream convolution;
+    Tile output;
+
+    const FrameStream<T>& input() const { return convolution.input; }
+    bool in_place() const noexcept { return false; }
+    std::int64_t working_elements() const noexcept { return 0; }
+  };
+  Stream open(ltxmem::Arena& carried, const Tile& output, const TurnShape& turns) const {
+    return {convolution_.open(carried, output.coarser(block_.space), turns.coarser(block_.time)), output};
   }
 
-  void operator()(Backend& backend, ltxmem::TensorView<const T, 4> x, ltxmem::TensorView<T, 4> y,
-                  ltxmem::Arena& arena) const {
+  Turn operator()(Backend& backend, Stream& stream, ltxmem::TensorView<T, 4> window, const Turn& in,
+                  ltxmem::TensorView<T, 1>, ltxmem::TensorView<T, 4> y, ltxmem::Arena& arena) const {
     const auto scope = arena.scope();
-    const auto deep = arena.take<T>("upsampling convolution", convolution_.output_extents(x.extents()));
-    convolution_(backend, x, deep, arena);
-    const auto skip = block_.skip ? x : ltxmem::TensorView<const T, 4>();
-    for_each_pixel(backend, "depth to space", deep, y, DepthToSpace<T>{deep, skip, y, block_.time, block_.space});
+    FrameStream<T>& input = stream.convolution.input;
+    const Tile& coarse = stream.convolution.output;
+    const auto deep =
+        arena.take<T>("upsampling convolution", coarse.extents(input.turns().most(), convolution_.outputs()));
+    const auto x = input.gather(backend, window, in);
+    const Turn out = convolution_(backend, stream.convolution, x, in, {}, deep, arena);
+    const bool begins = input.emitted() == 0;
+    const std::int64_t aligned = input.emitted() - input.begin();
+    Turn fine{0, out.last};
+    if (out.frames > 0) {
+      const ltxmem::Extents<3> origin{begins ? block_.time - 1 : 0,
+                                      stream.output.rows.begin - coarse.rows.begin * block_.space,
+                                      stream.output.columns.begin - coarse.columns.begin * block_.space};
+      fine.frames = block_.time * out.frames - origin[0];
+      const ltxmem::TensorView<const T, 4> moved = deep.rows(0, out.frames);
+      ltxmem::TensorView<const T, 4> skip;
+      if (block_.skip) skip = cropped(x.rows(aligned, out.frames), input.tile(), coarse);
+      const auto to = y.rows(0, fine.frames);
+      for_each_pixel(backend, "depth to space", moved, to,
+                     DepthToSpace<T>{moved, skip, to, block_.time, block_.space, origin});
+    }
+    input.advance(backend, x, in, out);
+    return fine;
   }
 
  private:
   VaeBlock block_;
-  Convolution<T, Backend> convolution_;
+  VideoConvolution<T, Backend> convolution_;
 };
 
 /// The decoder of the video autoencoder, 2.0 and 2.3.
@@ -50,8 +75,11 @@ class VideoUpsample {
 /// Computes  un-normalise; conv_in; up_blocks (residual stacks and upsamplers); pixel norm, SiLU, conv_out;
 ///           unpatchify; (v + 1) / 2 clamped to [0, 1]
 /// Shapes    latent [F, h, w, C] normalised, frames [8 (F - 1) + 1, 32 h, 32 w, 3]
-/// Memory    three times the last residual stack's activations, plus the convolution's workspace
-/// Numerics  activations in T; every output depends on a bounded range of the latent only (nothing global)
+/// Memory    the latent passes through a few frames at a time: three times the last residual stack's activations of one
+///           turn, four frames per residual block that are carried over, and the convolution's workspace
+/// Numerics  activations in T; every output depends on a bounded range of the latent only (nothing global), and its
+/// bits
+///           on neither the frames of a turn
 /// Source    docs/ltx2/vae.md 3
 template <ltxmem::Element T, ltxmem::Backend<T> Backend>
 class VideoDecoder {
@@ -59,10 +87,8 @@ class VideoDecoder {
   VideoDecoder(const VideoVaeConfig& config, const Checkpoint& checkpoint)
       : config_(config),
         statistics_(LatentStatistics::of_video(checkpoint, config.latent_channels)),
-        input_(video_convolution<T, Backend>(scope(checkpoint), "conv_in", config.decoder_in(), config.latent_channels,
-                                             padding(config).geometry())),
-        output_(video_convolution<T, Backend>(scope(checkpoint), "conv_out", config.patch_channels(),
-                                              config.decoder_out(), padding(config).geometry())) {
+        input_(scope(checkpoint), "conv_in", config.decoder_in(), config.latent_channels, padding(config)),
+        output_(scope(checkpoint), "conv_out", config.patch_channels(), config.decoder_out(), padding(config)) {
     for (std::size_t i = 0; i < config.decoder_blocks.size(); ++i) {
       const VaeBlock& block = config.decoder_blocks[i];
       const WeightScope weights = scope(checkpoint).scope("up_blocks." + std::to_string(i));
@@ -74,53 +100,111 @@ class VideoDecoder {
     }
   }
 
-  void operator()(Backend& backend, ltxmem::TensorView<const float, 4> latent, ltxmem::TensorView<float, 4> frames,
-                  ltxmem::Workspace& workspace) const {
-    check(latent.extents(), frames.extents());
-    ltxmem::Arena& arena = workspace.device;
-    const auto scope = arena.scope();
-    const ltxmem::Extents<4> first = input_.output_extents(latent.extents());
-    const auto x = arena.take<T>("decoder activations", blocks_.output_extents(first));
-    const auto enter = [&](ltxmem::TensorView<T, 4> y) { run_input(backend, latent, y, arena); };
-    blocks_(backend, "decoder block", first, enter, x, arena);
-    pixel_norm_silu<T>(backend, x, x);
-    const auto patches = arena.take<T>("decoder patches", output_.output_extents(x.extents()));
-    output_(backend, x, patches, arena);
-    const auto pixels = arena.take<float>("decoded pixels", frames.extents());
-    for_each_pixel(backend, "unpatchify", patches, pixels, Unpatchify<T>{patches, pixels, config_.patch_size});
-    backend.copy(as_rows(ltxmem::TensorView<const float, 4>(pixels)), as_rows(frames));
+  /// Calls emit(frames) for all frames in order, as many at a time as there are, in the workspace's host memory.
+  template <class Emit>
+  void operator()(Backend& backend, ltxmem::TensorView<const float, 4> latent, std::int64_t latent_frames,
+                  ltxmem::Workspace& workspace, const Emit& emit) const {
+    check(latent.extents());
+    const auto device_scope = workspace.device.scope();
+    const auto host_scope = workspace.host.scope();
+    const std::int64_t count = latent.extent(0);
+    const TurnShape turns{latent_frames, count};
+    Stream stream = open(workspace.device, Tile::whole(latent.extent(1), latent.extent(2)), turns);
+    const TurnShape finest = turns.finer(config_.temporal_factor());
+    const auto frames = workspace.host.take<float>("decoded frames", frame_extents(latent.extents(), finest.most()));
+    stream_clip(backend, count, latent_frames, finest.cap, [&](std::int64_t begin, std::int64_t size, bool last) {
+      const Turn out = decode(backend, stream, latent.rows(begin, size), last, frames, workspace.device);
+      if (out.frames > 0) emit(backend, ltxmem::TensorView<const float, 4>(frames.rows(0, out.frames)));
+      return out;
+    });
   }
 
  private:
   static WeightScope scope(const Checkpoint& checkpoint) { return checkpoint.prefixed("vae.decoder."); }
   static VideoPadding padding(const VideoVaeConfig& config) { return {config.causal_decoder, config.decoder_padding}; }
 
-  void check(const ltxmem::Extents<4>& latent, const ltxmem::Extents<4>& frames) const {
-    const std::int64_t space = config_.spatial_factor();
-    const ltxmem::Extents<4> expected{config_.temporal_factor() * (latent[0] - 1) + 1, space * latent[1],
-                                      space * latent[2], 3};
+  using Layers = LayerPipeline<T, VideoResidualStack<T, Backend>, VideoUpsample<T, Backend>>;
+
+  /// A clip's way through the decoder, giving a tile of its frames.
+  struct Stream {
+    typename VideoConvolution<T, Backend>::Stream output;
+    typename Layers::Stream blocks;
+    typename VideoConvolution<T, Backend>::Stream input;
+  };
+  Stream open(ltxmem::Arena& carried, const Tile& cells, const TurnShape& turns) const {
+    const std::int64_t patches = config_.spatial_factor() / config_.patch_size;
+    auto output = output_.open(carried, cells.finer(patches), turns.finer(config_.temporal_factor()));
+    auto blocks = blocks_.open(carried, output.input.tile(), output.input.turns());
+    auto input = input_.open(carried, blocks.input().tile(), turns);
+    return {std::move(output), std::move(blocks), std::move(input)};
+  }
+
+  void check(const ltxmem::Extents<4>& latent) const {
     ltxmem::expects(latent[0] >= 1 && latent[1] >= 1 && latent[2] >= 1 && latent[3] == config_.latent_channels,
                     "video decode: latent ", ltxmem::extents_text(latent), ", expected ", config_.latent_channels,
                     " channels");
-    ltxmem::expects(frames == expected, "video decode: frames ", ltxmem::extents_text(frames), ", expected ",
-                    ltxmem::extents_text(expected));
   }
 
-  void run_input(Backend& backend, ltxmem::TensorView<const float, 4> latent, ltxmem::TensorView<T, 4> y,
-                 ltxmem::Arena& arena) const {
+  ltxmem::Extents<4> frame_extents(const ltxmem::Extents<4>& latent, std::int64_t frames) const {
+    return {frames, config_.spatial_factor() * latent[1], config_.spatial_factor() * latent[2], 3};
+  }
+
+  /// One turn: the next frames of the latent in, those frames out that can be computed by now.
+  Turn decode(Backend& backend, Stream& stream, ltxmem::TensorView<const float, 4> latent, bool last,
+              ltxmem::TensorView<float, 4> frames, ltxmem::Arena& arena) const {
     const auto scope = arena.scope();
-    const auto normalised = arena.take<float>("latent", latent.extents());
-    const auto z = arena.take<T>("un-normalised latent", latent.extents());
-    backend.copy(as_rows(latent), as_rows(normalised));
-    for_each_pixel(backend, "un-normalise", normalised, z, Unnormalise<float, T>{normalised, z, statistics_});
-    input_(backend, z, y, arena);
+    FrameStream<T>& output = stream.output.input;
+    const ltxmem::Extents<4> window = output.window_extents();
+    const auto memory =
+        arena.take<T>("decoder activations",
+                      ltxmem::Extents<1>{std::max(ltxmem::element_count(window), stream.blocks.working_elements())});
+    const auto activations = dense_in(memory, window);
+    const auto enter = [&](ltxmem::TensorView<T, 4> y) { return run_input(backend, stream, latent, last, y, arena); };
+    const Turn in = blocks_(backend, "decoder block", stream.blocks, enter, memory, output.fresh(activations), arena);
+    if (in.frames == 0 && !in.last) return {};
+    if (in.frames > 0) {
+      const auto fresh = output.fresh(activations).rows(0, in.frames);
+      pixel_norm_silu<T>(backend, fresh, fresh);
+    }
+    const auto x = output.gather(backend, activations, in);
+    const auto patches =
+        arena.take<T>("decoder patches", stream.output.output.extents(output.turns().most(), output_.outputs()));
+    const auto pixels = arena.take<float>("decoded pixels", frames.extents());
+    const Turn out = output_(backend, stream.output, x, in, {}, patches, arena);
+    output.advance(backend, x, in, out);
+    if (out.frames > 0) {
+      const auto from = patches.rows(0, out.frames);
+      const auto to = pixels.rows(0, out.frames);
+      for_each_pixel(backend, "unpatchify", from, to, Unpatchify<T>{from, to, config_.patch_size});
+      backend.copy(as_rows(ltxmem::TensorView<const float, 4>(to)), as_rows(frames.rows(0, out.frames)));
+    }
+    return out;
+  }
+
+  Turn run_input(Backend& backend, Stream& stream, ltxmem::TensorView<const float, 4> latent, bool last,
+                 ltxmem::TensorView<T, 4> y, ltxmem::Arena& arena) const {
+    const auto scope = arena.scope();
+    FrameStream<T>& input = stream.input.input;
+    const Turn in{latent.extent(0), last};
+    const auto window = arena.take<T>("un-normalised latent", input.window_extents());
+    const auto all = arena.take<float>("latent", input.tile().extents(input.turns().most(), latent.extent(3)));
+    if (in.frames > 0) {
+      const auto normalised = all.rows(0, in.frames);
+      const auto z = input.fresh(window).rows(0, in.frames);
+      backend.copy(as_rows(latent), as_rows(normalised));
+      for_each_pixel(backend, "un-normalise", normalised, z, Unnormalise<float, T>{normalised, z, statistics_});
+    }
+    const auto x = input.gather(backend, window, in);
+    const Turn out = input_(backend, stream.input, x, in, {}, y, arena);
+    input.advance(backend, x, in, out);
+    return out;
   }
 
   VideoVaeConfig config_;
   LatentStatistics statistics_;
-  Convolution<T, Backend> input_;
-  LayerStack<T, VideoResidualStack<T, Backend>, VideoUpsample<T, Backend>> blocks_;
-  Convolution<T, Backend> output_;
+  VideoConvolution<T, Backend> input_;
+  Layers blocks_;
+  VideoConvolution<T, Backend> output_;
 };
 
 }  // namespace ltx2

@@ -2,15 +2,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <utility>
 
 #include "checkpoint/checkpoint.hpp"
 #include "config/video_vae_config.hpp"
 #include "ltxmem/memory/arena.hpp"
 #include "model/latent_statistics.hpp"
-#include "model/layer_stack.hpp"
+#include "video_vae/layer_pipeline.hpp"
 #include "video_vae/layers.hpp"
 #include "video_vae/pixel_moves.hpp"
 
@@ -23,24 +25,39 @@ class VideoDownsample {
  public:
   VideoDownsample(const WeightScope& weights, const VaeBlock& block, const VideoPadding& padding)
       : block_(block),
-        convolution_(video_convolution<T, Backend>(weights, "conv", block.out_channels / block.volume(),
-                                                   block.in_channels, padding.geometry(extra_frames()))) {}
-
-  bool in_place() const noexcept { return false; }
-  ltxmem::Extents<4> output_extents(const ltxmem::Extents<4>& input) const {
-    const ltxmem::Extents<3> fine{input[0] + extra_frames(), input[1], input[2]};
-    ltxmem::expects(fine[0] % block_.time == 0 && fine[1] % block_.space == 0 && fine[2] % block_.space == 0,
-                    "video encode: ", ltxmem::extents_text(fine), " positions do not divide by ", block_.time, " x ",
-                    block_.space, " x ", block_.space);
-    return {fine[0] / block_.time, fine[1] / block_.space, fine[2] / block_.space, block_.out_channels};
+        convolution_(weights, "conv", block.out_channels / block.volume(), block.in_channels, padding, extra_frames()) {
   }
 
-  void operator()(Backend& backend, ltxmem::TensorView<const T, 4> x, ltxmem::TensorView<T, 4> y,
-                  ltxmem::Arena& arena) const {
+  struct Stream {
+    typename VideoConvolution<T, Backend>::Stream convolution;
+
+    const FrameStream<T>& input() const { return convolution.input; }
+    bool in_place() const noexcept { return false; }
+    std::int64_t working_elements() const noexcept { return 0; }
+  };
+  Stream open(ltxmem::Arena& carried, const Tile& output, const TurnShape& turns) const {
+    return {convolution_.open(carried, output.finer(block_.space), turns.finer(block_.time))};
+  }
+
+  Turn operator()(Backend& backend, Stream& stream, ltxmem::TensorView<T, 4> window, const Turn& in,
+                  ltxmem::TensorView<T, 1>, ltxmem::TensorView<T, 4> y, ltxmem::Arena& arena) const {
     const auto scope = arena.scope();
-    const auto fine = arena.take<T>("downsampling convolution", convolution_.output_extents(x.extents()));
-    convolution_(backend, x, fine, arena);
-    for_each_pixel(backend, "space to depth", fine, y, SpaceToDepthSum<T>{fine, x, y, block_.time, block_.space});
+    FrameStream<T>& input = stream.convolution.input;
+    const auto deep = arena.take<T>("downsampling convolution", stream.convolution.output.extents(
+                                                                    block_.time * y.extent(0), convolution_.outputs()));
+    const auto x = input.gather(backend, window, in);
+    const std::int64_t extra = input.emitted() == 0 ? extra_frames() : 0;
+    const ltxmem::TensorView<const T, 4> skip = input.fresh(window).rows(0, in.frames);
+    const Turn fine = convolution_(backend, stream.convolution, x, in, {}, deep, arena);
+    const Turn out{fine.frames / block_.time, fine.last};
+    if (out.frames > 0) {
+      const ltxmem::TensorView<const T, 4> moved = deep.rows(0, fine.frames);
+      const auto to = y.rows(0, out.frames);
+      for_each_pixel(backend, "space to depth", moved, to,
+                     SpaceToDepthSum<T>{moved, skip, to, block_.time, block_.space, extra});
+    }
+    input.advance(backend, x, in, fine);
+    return out;
   }
 
  private:
@@ -49,7 +66,7 @@ class VideoDownsample {
   std::int64_t extra_frames() const noexcept { return block_.time - 1; }
 
   VaeBlock block_;
-  Convolution<T, Backend> convolution_;
+  VideoConvolution<T, Backend> convolution_;
 };
 
 /// The encoder of the video autoencoder, 2.0 and 2.3.
@@ -57,8 +74,9 @@ class VideoDownsample {
 /// Computes  patchify; conv_in; down_blocks (residual stacks and downsamplers); pixel norm, SiLU, the mean channels of
 ///           conv_out (the shared log variance is not computed); normalise
 /// Shapes    video [1 + 8 k, H, W, 3] in [-1, 1], latent [1 + k, H / 32, W / 32, C]
-/// Memory    three times the first residual stack's activations, plus the convolution's workspace
-/// Numerics  activations in T; causal in time
+/// Memory    the video passes through a few frames at a time: three times the first residual stack's activations of one
+///           turn, four frames per residual block that are carried over, and the convolution's workspace
+/// Numerics  activations in T; causal in time; no bit depends on the frames of a turn
 /// Source    docs/ltx2/vae.md 2
 template <ltxmem::Element T, ltxmem::Backend<T> Backend>
 class VideoEncoder {
@@ -66,9 +84,8 @@ class VideoEncoder {
   VideoEncoder(const VideoVaeConfig& config, const Checkpoint& checkpoint)
       : config_(config),
         statistics_(LatentStatistics::of_video(checkpoint, config.latent_channels)),
-        input_(video_convolution<T, Backend>(scope(checkpoint), "conv_in", config.encoder_in(), config.patch_channels(),
-                                             padding(config).geometry())),
-        output_(mean_weights(config, checkpoint), padding(config).geometry()) {
+        input_(scope(checkpoint), "conv_in", config.encoder_in(), config.patch_channels(), padding(config)),
+        output_(mean_weights(config, checkpoint), padding(config)) {
     for (std::size_t i = 0; i < config.encoder_blocks.size(); ++i) {
       const VaeBlock& block = config.encoder_blocks[i];
       const WeightScope weights = scope(checkpoint).scope("down_blocks." + std::to_string(i));
@@ -80,21 +97,22 @@ class VideoEncoder {
     }
   }
 
+  /// latent_frames at a time: the first frame stands alone, the others go in groups of the temporal factor.
   void operator()(Backend& backend, ltxmem::TensorView<const float, 4> video, ltxmem::TensorView<float, 4> latent,
-                  ltxmem::Workspace& workspace) const {
+                  std::int64_t latent_frames, ltxmem::Workspace& workspace) const {
     check(video.extents(), latent.extents());
     ltxmem::Arena& arena = workspace.device;
     const auto scope = arena.scope();
-    const auto normalised = arena.take<float>("latent", latent.extents());
-    const auto mean = arena.take<T>("latent mean", latent.extents());
-    const ltxmem::Extents<4> first = input_.output_extents(patch_extents(video.extents()));
-    const auto x = arena.take<T>("encoder activations", blocks_.output_extents(first));
-    const auto enter = [&](ltxmem::TensorView<T, 4> y) { run_input(backend, video, y, arena); };
-    blocks_(backend, "encoder block", first, enter, x, arena);
-    pixel_norm_silu<T>(backend, x, x);
-    output_(backend, x, mean, arena);
-    for_each_pixel(backend, "normalise", mean, normalised, Normalise<T, float>{mean, normalised, statistics_});
-    backend.copy(as_rows(ltxmem::TensorView<const float, 4>(normalised)), as_rows(latent));
+    const std::int64_t factor = config_.temporal_factor();
+    const TurnShape turns{latent_frames, latent.extent(0)};
+    Stream stream = open(arena, Tile::whole(latent.extent(1), latent.extent(2)), turns);
+    stream_clip(backend, latent.extent(0), latent_frames, latent_frames,
+                [&](std::int64_t begin, std::int64_t count, bool last) {
+                  const std::int64_t from = begin == 0 ? 0 : factor * (begin - 1) + 1;
+                  const std::int64_t to = factor * (begin + count - 1) + 1;
+                  encode(backend, stream, video.rows(from, to - from), last, latent.rows(begin, count), arena);
+                  return Turn{count, last};
+                });
   }
 
  private:
@@ -121,25 +139,69 @@ class VideoEncoder {
                     ltxmem::extents_text(expected));
   }
 
-  ltxmem::Extents<4> patch_extents(const ltxmem::Extents<4>& video) const {
-    return {video[0], video[1] / config_.patch_size, video[2] / config_.patch_size, config_.patch_channels()};
+  using Layers = LayerPipeline<T, VideoResidualStack<T, Backend>, VideoDownsample<T, Backend>>;
+
+  /// A clip's way through the encoder.
+  struct Stream {
+    typename VideoConvolution<T, Backend>::Stream output;
+    typename Layers::Stream blocks;
+    typename VideoConvolution<T, Backend>::Stream input;
+  };
+  Stream open(ltxmem::Arena& carried, const Tile& cells, const TurnShape& turns) const {
+    auto output = output_.open(carried, cells, turns);
+    auto blocks = blocks_.open(carried, output.input.tile(), turns);
+    auto input = input_.open(carried, blocks.input().tile(), blocks.input().turns());
+    return {std::move(output), std::move(blocks), std::move(input)};
   }
 
-  void run_input(Backend& backend, ltxmem::TensorView<const float, 4> video, ltxmem::TensorView<T, 4> y,
-                 ltxmem::Arena& arena) const {
+  /// One turn. Nothing looks ahead: it gives exactly the latent frames that end with the frames that came.
+  void encode(Backend& backend, Stream& stream, ltxmem::TensorView<const float, 4> video, bool last,
+              ltxmem::TensorView<float, 4> latent, ltxmem::Arena& arena) const {
     const auto scope = arena.scope();
-    const auto pixels = arena.take<float>("pixels", video.extents());
-    const auto patches = arena.take<T>("encoder patches", patch_extents(video.extents()));
+    FrameStream<T>& output = stream.output.input;
+    const ltxmem::Extents<4> window = output.window_extents();
+    const auto all = stream.output.output.extents(output.turns().most(), output_.outputs());
+    const auto normalised = arena.take<float>("latent", all).rows(0, latent.extent(0));
+    const auto mean = arena.take<T>("latent mean", all).rows(0, latent.extent(0));
+    const auto memory =
+        arena.take<T>("encoder activations",
+                      ltxmem::Extents<1>{std::max(ltxmem::element_count(window), stream.blocks.working_elements())});
+    const auto activations = dense_in(memory, window);
+    const auto enter = [&](ltxmem::TensorView<T, 4> y) { return run_input(backend, stream, video, last, y, arena); };
+    const Turn in = blocks_(backend, "encoder block", stream.blocks, enter, memory, output.fresh(activations), arena);
+    const auto fresh = output.fresh(activations).rows(0, in.frames);
+    pixel_norm_silu<T>(backend, fresh, fresh);
+    const auto x = output.gather(backend, activations, in);
+    const Turn out = output_(backend, stream.output, x, in, {}, mean, arena);
+    output.advance(backend, x, in, out);
+    for_each_pixel(backend, "normalise", mean, normalised, Normalise<T, float>{mean, normalised, statistics_});
+    backend.copy(as_rows(ltxmem::TensorView<const float, 4>(normalised)), as_rows(latent));
+  }
+
+  Turn run_input(Backend& backend, Stream& stream, ltxmem::TensorView<const float, 4> video, bool last,
+                 ltxmem::TensorView<T, 4> y, ltxmem::Arena& arena) const {
+    const auto scope = arena.scope();
+    FrameStream<T>& input = stream.input.input;
+    const Turn in{video.extent(0), last};
+    const auto window = arena.take<T>("encoder patches", input.window_extents());
+    const auto pixels = arena
+                            .take<float>("pixels", ltxmem::Extents<4>{input.turns().most(), video.extent(1),
+                                                                      video.extent(2), video.extent(3)})
+                            .rows(0, in.frames);
+    const auto patches = input.fresh(window).rows(0, in.frames);
     backend.copy(as_rows(video), as_rows(pixels));
     for_each_pixel(backend, "patchify", pixels, patches, Patchify<T>{pixels, patches, config_.patch_size});
-    input_(backend, patches, y, arena);
+    const auto x = input.gather(backend, window, in);
+    const Turn out = input_(backend, stream.input, x, in, {}, y, arena);
+    input.advance(backend, x, in, out);
+    return out;
   }
 
   VideoVaeConfig config_;
   LatentStatistics statistics_;
-  Convolution<T, Backend> input_;
-  LayerStack<T, VideoResidualStack<T, Backend>, VideoDownsample<T, Backend>> blocks_;
-  Convolution<T, Backend> output_;
+  VideoConvolution<T, Backend> input_;
+  Layers blocks_;
+  VideoConvolution<T, Backend> output_;
 };
 
 }  // namespace ltx2

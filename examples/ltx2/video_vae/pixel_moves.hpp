@@ -75,8 +75,8 @@ struct Unpatchify {
 
 /// y = space-to-depth(x) + mean over groups of channels of space-to-depth(input), the factors (time, space, space).
 ///
-/// Channel ((c p1 + i) p2 + j) p3 + k of a space-to-depth tensor is channel c at offset (i, j, k). With p1 = 2 the
-/// input starts with a second copy of its first frame; x has that frame already.
+/// Channel ((c p1 + i) p2 + j) p3 + k of a space-to-depth tensor is channel c at offset (i, j, k). The input starts
+/// with extra_frames more copies of its first frame, which x has already: one where a clip begins and p1 = 2.
 template <class T>
 struct SpaceToDepthSum {
   ltxmem::TensorView<const T, 4> x;      ///< [T', H, W, out / volume]
@@ -84,12 +84,12 @@ struct SpaceToDepthSum {
   ltxmem::TensorView<T, 4> y;            ///< [T' / time, H / space, W / space, out]
   std::int64_t time;
   std::int64_t space;
+  std::int64_t extra_frames;
 
   void operator()(std::int64_t index) const {
     const PixelPosition at(index, y);
     const std::int64_t volume = time * space * space;
     const std::int64_t group = input.extent(3) * volume / y.extent(3);
-    const std::int64_t extra_frames = time - 1;
     for (std::int64_t channel = 0; channel < y.extent(3); ++channel) {
       float skip = 0.0F;
       for (std::int64_t from = channel * group; from < (channel + 1) * group; ++from) {
@@ -112,27 +112,31 @@ struct SpaceToDepthSum {
   std::int64_t column(const PixelPosition& at, std::int64_t channel) const { return at.x * space + channel % space; }
 };
 
-/// y = depth-to-space(x) (+ depth-to-space(input), its channels repeated), without the first frame when time is 2.
+/// y = depth-to-space(x) (+ depth-to-space(input), its channels repeated), from a position of it on: where a clip
+/// begins and time is 2, its first frame is dropped.
 template <class T>
 struct DepthToSpace {
   ltxmem::TensorView<const T, 4> x;      ///< [T, H, W, out * volume]
   ltxmem::TensorView<const T, 4> input;  ///< [T, H, W, in] of the skip path, or empty
-  ltxmem::TensorView<T, 4> y;            ///< [time T - (time - 1), space H, space W, out]
+  ltxmem::TensorView<T, 4> y;            ///< of [time T, space H, space W, out]
   std::int64_t time;
   std::int64_t space;
+  ltxmem::Extents<3> origin;  ///< frame, row and column that y begins with
 
   void operator()(std::int64_t index) const {
     const PixelPosition at(index, y);
-    const std::int64_t frame = at.t + time - 1;
+    const std::int64_t frame = at.t + origin[0];
+    const std::int64_t row = at.y + origin[1];
+    const std::int64_t column = at.x + origin[2];
     const std::int64_t volume = time * space * space;
-    const std::int64_t offset = (frame % time * space + at.y % space) * space + at.x % space;
-    const T* from = &x(frame / time, at.y / space, at.x / space, 0);
+    const std::int64_t offset = (frame % time * space + row % space) * space + column % space;
+    const T* from = &x(frame / time, row / space, column / space, 0);
     T* to = &y(at.t, at.y, at.x, 0);
     if (input.empty()) {
       for (std::int64_t c = 0; c < y.extent(3); ++c) to[c] = from[c * volume + offset];
       return;
     }
-    const T* skip = &input(frame / time, at.y / space, at.x / space, 0);
+    const T* skip = &input(frame / time, row / space, column / space, 0);
     const std::int64_t skip_channels = input.extent(3) / volume;
     for (std::int64_t c = 0; c < y.extent(3); ++c) {
       to[c] = T(static_cast<float>(from[c * volume + offset]) +

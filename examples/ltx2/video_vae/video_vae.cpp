@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "video_vae/video_vae.hpp"
 
+#include <algorithm>
+#include <cstdint>
 #include <type_traits>
 
 #include "video_vae/decoder.hpp"
@@ -18,20 +20,25 @@ const VideoVaeConfig& config_of(const Checkpoint& checkpoint) {
 }
 
 template <class T>
-auto encode_body(const Checkpoint& checkpoint, ltxmem::TensorView<const float, 4> video,
+auto encode_body(const Runtime& runtime, const Checkpoint& checkpoint, ltxmem::TensorView<const float, 4> video,
                  ltxmem::TensorView<float, 4> latent) {
-  return [&checkpoint, video, latent](auto& backend, ltxmem::Workspace& workspace) {
+  const std::int64_t turn = runtime.settings().decode_frames;
+  return [&checkpoint, video, latent, turn](auto& backend, ltxmem::Workspace& workspace) {
     const VideoEncoder<T, std::decay_t<decltype(backend)>> encode(config_of(checkpoint), checkpoint);
-    encode(backend, video, latent, workspace);
+    encode(backend, video, latent, turn, workspace);
   };
 }
 
 template <class T>
-auto decode_body(const Checkpoint& checkpoint, ltxmem::TensorView<const float, 4> latent,
-                 ltxmem::TensorView<float, 4> frames) {
-  return [&checkpoint, latent, frames](auto& backend, ltxmem::Workspace& workspace) {
-    const VideoDecoder<T, std::decay_t<decltype(backend)>> decode(config_of(checkpoint), checkpoint);
-    decode(backend, latent, frames, workspace);
+auto decode_body(const Runtime& runtime, const Checkpoint& checkpoint, ltxmem::TensorView<const float, 4> latent,
+                 const FrameConsumer& consume) {
+  const std::int64_t turn = runtime.settings().decode_frames;
+  return [&checkpoint, latent, &consume, turn](auto& backend, ltxmem::Workspace& workspace) {
+    using Backend = std::decay_t<decltype(backend)>;
+    const VideoDecoder<T, Backend> decode(config_of(checkpoint), checkpoint);
+    decode(backend, latent, turn, workspace, [&](Backend&, ltxmem::TensorView<const float, 4> frames) {
+      if constexpr (std::is_same_v<Backend, HostBackend>) consume(frames);  // a dry run makes none
+    });
   };
 }
 
@@ -49,26 +56,39 @@ ltxmem::Extents<4> decoded_extents(const VideoVaeConfig& config, const ltxmem::E
 
 void encode_video(Runtime& runtime, const Checkpoint& checkpoint, ltxmem::TensorView<const float, 4> video,
                   ltxmem::TensorView<float, 4> latent) {
-  runtime.with_element([&]<class T>() { runtime.run("video encode", encode_body<T>(checkpoint, video, latent)); });
+  runtime.with_element(
+      [&]<class T>() { runtime.run("video encode", encode_body<T>(runtime, checkpoint, video, latent)); });
 }
 
 Runtime::Plan plan_encode_video(const Runtime& runtime, const Checkpoint& checkpoint, const ltxmem::Extents<4>& video) {
   const ltxmem::Extents<4> latent = encoded_extents(config_of(checkpoint), video);
   return runtime.with_element([&]<class T>() {
-    return runtime.plan(encode_body<T>(checkpoint, {nullptr, video}, {nullptr, latent}));
+    return runtime.plan(encode_body<T>(runtime, checkpoint, {nullptr, video}, {nullptr, latent}));
   });
 }
 
 void decode_video(Runtime& runtime, const Checkpoint& checkpoint, ltxmem::TensorView<const float, 4> latent,
+                  const FrameConsumer& consume) {
+  runtime.with_element(
+      [&]<class T>() { runtime.run("video decode", decode_body<T>(runtime, checkpoint, latent, consume)); });
+}
+
+void decode_video(Runtime& runtime, const Checkpoint& checkpoint, ltxmem::TensorView<const float, 4> latent,
                   ltxmem::TensorView<float, 4> frames) {
-  runtime.with_element([&]<class T>() { runtime.run("video decode", decode_body<T>(checkpoint, latent, frames)); });
+  const ltxmem::Extents<4> expected = decoded_extents(config_of(checkpoint), latent.extents());
+  ltxmem::expects(frames.extents() == expected, "video decode: frames ", ltxmem::extents_text(frames.extents()),
+                  ", expected ", ltxmem::extents_text(expected));
+  std::int64_t written = 0;
+  decode_video(runtime, checkpoint, latent, [&](ltxmem::TensorView<const float, 4> next) {
+    std::copy_n(next.data(), next.size(), frames.rows(written, next.extent(0)).data());
+    written += next.extent(0);
+  });
 }
 
 Runtime::Plan plan_decode_video(const Runtime& runtime, const Checkpoint& checkpoint,
                                 const ltxmem::Extents<4>& latent) {
-  const ltxmem::Extents<4> frames = decoded_extents(config_of(checkpoint), latent);
   return runtime.with_element([&]<class T>() {
-    return runtime.plan(decode_body<T>(checkpoint, {nullptr, latent}, {nullptr, frames}));
+    return runtime.plan(decode_body<T>(runtime, checkpoint, {nullptr, latent}, {}));
   });
 }
 

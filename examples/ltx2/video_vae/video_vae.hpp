@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
+
 #include "checkpoint/checkpoint.hpp"
 #include "config/video_vae_config.hpp"
 #include "ltxmem/core/tensor_view.hpp"
@@ -24,11 +26,17 @@ void encode_video(Runtime& runtime, const Checkpoint& checkpoint, ltxmem::Tensor
                   ltxmem::TensorView<float, 4> latent);
 Runtime::Plan plan_encode_video(const Runtime& runtime, const Checkpoint& checkpoint, const ltxmem::Extents<4>& video);
 
-/// Latent to video.
+/// Takes the next frames [n, H, W, 3] of a video, which are gone when it returns.
+using FrameConsumer = std::function<void(ltxmem::TensorView<const float, 4>)>;
+
+/// Latent to video, which is handed over as it is made: settings.decode_frames latent frames' worth at a time.
 ///
 /// Shapes    latent [F, h, w, C], normalised; frames as decoded_extents says, in [0, 1]
-/// Memory    see VideoDecoder; plan_decode_video says how much
-/// Throws    ShapeError, IoError, OutOfMemory, Cancelled
+/// Memory    see VideoDecoder; plan_decode_video says how much; none of it grows with F
+/// Throws    ShapeError, IoError, OutOfMemory, Cancelled, and what the consumer throws
+void decode_video(Runtime& runtime, const Checkpoint& checkpoint, ltxmem::TensorView<const float, 4> latent,
+                  const FrameConsumer& consume);
+/// The same into one tensor.
 void decode_video(Runtime& runtime, const Checkpoint& checkpoint, ltxmem::TensorView<const float, 4> latent,
                   ltxmem::TensorView<float, 4> frames);
 Runtime::Plan plan_decode_video(const Runtime& runtime, const Checkpoint& checkpoint, const ltxmem::Extents<4>& latent);

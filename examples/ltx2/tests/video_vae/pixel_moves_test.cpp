@@ -87,7 +87,7 @@ TEST_CASE("Channels become offsets of time, height and width, in that order, and
       Volume deep({3, 2, 4, 5 * volume}, 3);
       Volume fine({time * 3 - (time - 1), 2 * space, 4 * space, 5});
       for_each_pixel(backend(), "depth to space", deep.view(), fine.view(),
-                     DepthToSpace<float>{deep.view(), {}, fine.view(), time, space});
+                     DepthToSpace<float>{deep.view(), {}, fine.view(), time, space, {time - 1, 0, 0}});
       bool equal = true;
       each(deep.extents, [&](auto t, auto y, auto x, auto channel) {
         const std::int64_t i = channel / (space * space) % time;
@@ -111,7 +111,7 @@ TEST_CASE("The skip path of an upsampler repeats the moved input's channels") {
   Volume plain({3, 4, 4, 8});
   const auto run = [](Volume& x, TensorView<const float, 4> skip, Volume& y) {
     for_each_pixel(backend(), "depth to space", x.view(), y.view(),
-                   DepthToSpace<float>{x.view(), skip, y.view(), 2, 2});
+                   DepthToSpace<float>{x.view(), skip, y.view(), 2, 2, {1, 0, 0}});
   };
   run(input, {}, moved);
   run(deep, {}, plain);
@@ -130,7 +130,7 @@ TEST_CASE("A downsampler adds the mean over groups of the moved input's channels
   Volume fine({6, 4, 6, 2}, 7);
   Volume coarse({3, 2, 3, 16});
   for_each_pixel(backend(), "space to depth", fine.view(), coarse.view(),
-                 SpaceToDepthSum<float>{fine.view(), input.view(), coarse.view(), 2, 2});
+                 SpaceToDepthSum<float>{fine.view(), input.view(), coarse.view(), 2, 2, 1});
   double worst = 0.0;
   each(coarse.extents, [&](auto t, auto y, auto x, auto channel) {
     const auto at = [&](TensorView<float, 4> from, std::int64_t s, std::int64_t extra) {
