@@ -20,7 +20,7 @@
 #include "media/cleanup.hpp"
 #include "media/files.hpp"
 #include "plan/fit.hpp"
-#include "plan/suggest.hpp"
+#include "plan/search.hpp"
 #include "runtime/runtime.hpp"
 
 namespace ltx2 {
@@ -114,12 +114,11 @@ ExitCode CheckCommand::run(const std::stop_token& stop) const {
   std::vector<Report> reports;
   for (const Case& test : tests) {
     const auto plan_with = [&](const Settings& settings) {
-      Runtime dry(settings, Runtime::DryRun());
+      Runtime dry(settings, Runtime::DryRun{ltxmem::find_device_profile("cpu")});
       run_staged(test, case_models, dry);
       return JobPlan{dry.report()};
     };
-    const JobPlan plan = plan_with(execution.settings());
-    expects_fit(plan, budgets, plan_with);
+    const JobPlan plan = plan_within(execution.settings(), execution.automatic, budgets, plan_with);
     Runtime runtime(plan.report.settings, stop, limits_of(budgets));
     runtime.report().command = "check";
     runtime.report().budgets = budgets;

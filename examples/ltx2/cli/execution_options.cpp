@@ -17,9 +17,19 @@ namespace ltx2 {
 namespace {
 
 std::vector<std::string> scheme_names() {
-  std::vector<std::string> names;
+  std::vector<std::string> names{"auto"};
   for (const Scheme scheme : schemes) names.emplace_back(scheme_name(scheme));
   return names;
+}
+
+constexpr const char* tokens_expected = "', expected auto or a whole number from 1 to 1099511627776";
+
+std::optional<std::int64_t> parse_tokens(std::string_view text) {
+  std::int64_t tokens = 0;
+  const char* end = text.data() + text.size();
+  const auto read = std::from_chars(text.data(), end, tokens);
+  if (read.ec != std::errc() || read.ptr != end || tokens < 1 || tokens > std::int64_t{1} << 40) return std::nullopt;
+  return tokens;
 }
 
 constexpr const char* weights_expected = "', expected resident, stream or stream:SLOTS with 1 to 64 slots";
@@ -40,7 +50,6 @@ std::optional<WeightPlacement> parse_weights(std::string_view text) {
 }  // namespace
 
 void ExecutionOptions::add_to(CLI::App& app) {
-  constexpr std::int64_t most_tokens = std::int64_t{1} << 40;
   const std::string group = "Execution";
   app.add_option("--device", device, "Where to compute; this build knows cpu")
       ->check(CLI::IsMember({"cpu"}))
@@ -54,29 +63,41 @@ void ExecutionOptions::add_to(CLI::App& app) {
       ->check(CLI::Range(0, 4096))
       ->capture_default_str()
       ->group(group);
-  app.add_option(
-         "--scheme", scheme,
+  app.add_option_function<std::string>(
+         "--scheme",
+         [this](const std::string& name) {
+           automatic.scheme = name == "auto";
+           if (!automatic.scheme) scheme = name;
+         },
          "Where the transformer keeps its long tensors. plain: everything at once; E1: x, keys and values on the "
-         "device; E2: one group of heads at a time; E3: keys and values in host memory; E4: x as well. Same bits")
+         "device; E2: one group of heads at a time; E3: keys and values in host memory; E4: x as well; auto: the "
+         "fastest that fits, by predicted time. Same bits")
       ->check(CLI::IsMember(scheme_names()))
-      ->capture_default_str()
+      ->type_name("TEXT")
+      ->default_str(scheme)
       ->group(group);
-  app.add_option("--ffn-chunk", ffn_chunk,
-                 "Tokens per feed-forward chunk, rounded up to a multiple of 256; at most a query tile, because the "
-                 "network runs on the tile. Less memory, same bits")
-      ->check(CLI::Range(std::int64_t{1}, most_tokens))
-      ->capture_default_str()
-      ->group(group);
-  app.add_option("--query-tile", query_tile,
-                 "Tokens per tile of attention queries, rounded up to a multiple of 256. Less memory, same bits")
-      ->check(CLI::Range(std::int64_t{1}, most_tokens))
-      ->capture_default_str()
-      ->group(group);
-  app.add_option("--key-tile", key_tile,
-                 "Tokens per tile of keys and values, rounded up to a multiple of 256. Same bits")
-      ->check(CLI::Range(std::int64_t{1}, most_tokens))
-      ->capture_default_str()
-      ->group(group);
+  const auto add_tile = [&](const char* name, std::int64_t& tokens, bool& is_automatic, const char* what) {
+    app.add_option_function<std::string>(
+           name,
+           [&tokens, &is_automatic](const std::string& text) {
+             is_automatic = text == "auto";
+             if (!is_automatic) tokens = *parse_tokens(text);
+           },
+           what)
+        ->check([](const std::string& text) {
+          return text == "auto" || parse_tokens(text) ? "" : "'" + text + tokens_expected;
+        })
+        ->type_name("TOKENS|auto")
+        ->default_str(std::to_string(tokens))
+        ->group(group);
+  };
+  add_tile("--ffn-chunk", ffn_chunk, automatic.ffn_chunk,
+           "Tokens per feed-forward chunk, rounded up to a multiple of 256; at most a query tile, because the network "
+           "runs on the tile. Less memory, same bits");
+  add_tile("--query-tile", query_tile, automatic.query_tile,
+           "Tokens per tile of attention queries, rounded up to a multiple of 256. Less memory, same bits");
+  add_tile("--key-tile", key_tile, automatic.key_tile,
+           "Tokens per tile of keys and values, rounded up to a multiple of 256. Same bits");
   app.add_option("--saved-prefix", saved_prefix,
                  "Where to keep what the first blocks leave for the perturbed pass of guidance: device, host, or none "
                  "(compute them again). Same bits")

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <string>
 
+#include "plan/search.hpp"
 #include "runtime/settings.hpp"
 
 namespace ltx2 {
@@ -18,6 +19,7 @@ struct ExecutionOptions {
   std::int64_t ffn_chunk = Settings{}.ffn_chunk;
   std::int64_t query_tile = Settings{}.query_tile;
   std::int64_t key_tile = Settings{}.key_tile;
+  Automatic automatic;  ///< what the options leave to the plan
   std::string saved_prefix = "none";
   std::string weights = "resident";
   std::string memory_budget;  ///< as written; empty: not stated

@@ -14,7 +14,7 @@
 #include "pipeline/pipeline.hpp"
 #include "plan/fit.hpp"
 #include "plan/plan_job.hpp"
-#include "plan/suggest.hpp"
+#include "plan/search.hpp"
 
 namespace ltx2 {
 namespace {
@@ -59,9 +59,10 @@ ExitCode GenerateCommand::run(const std::stop_token& stop) const {
   ltxmem::HostResource copies;
   Models models(options_.stated(), copies);
   const GenerateRequest request = options_.request(models.model().config().version);
-  const auto plan_with = [&](const Settings& settings) { return plan_job(request, models, settings, nullptr); };
-  const JobPlan plan = plan_with(options_.execution.settings());
-  expects_fit(plan, budgets, plan_with);
+  const ltxmem::DeviceProfile* profile = ltxmem::find_device_profile("cpu");  // to tell what is faster
+  const JobPlan plan =
+      plan_within(options_.execution.settings(), options_.execution.automatic, budgets,
+                  [&](const Settings& settings) { return plan_job(request, models, settings, profile); });
 
   Runtime runtime(plan.report.settings, stop, limits_of(budgets));
   Report& report = runtime.report();

@@ -15,7 +15,7 @@
 #include "plan/fit.hpp"
 #include "plan/known_models.hpp"
 #include "plan/plan_job.hpp"
-#include "plan/suggest.hpp"
+#include "plan/search.hpp"
 
 namespace ltx2 {
 namespace {
@@ -83,19 +83,21 @@ ExitCode PlanCommand::run() const {
   Models models =
       is_described ? Models(described_models(model_.empty() ? "2.3" : model_)) : Models(options_.stated(), copies);
   const GenerateRequest request = options_.request(models.model().config().version);
-  JobPlan plan = plan_job(request, models, settings, &profile);
-  Report& report = plan.report;
+  Choice choice = choose_plan(settings, options_.execution.automatic, budgets, [&](const Settings& candidate) {
+    return plan_job(request, models, candidate, &profile);
+  });
+  Report& report = choice.plan.report;
   report.command = "plan";
   report.budgets = budgets;
-  report.fits = !find_misfit(report, budgets);
+  report.fits = !choice.misfit;
   report.warnings = plan_warnings(request, report);
   if (json_) {
     std::printf("%s\n", to_json(report).dump(1).c_str());
   } else {
-    print_plan(request, plan);
+    print_plan(request, choice.plan);
   }
   for (const std::string& warning : report.warnings) std::fprintf(stderr, "%s\n", warning_text(warning).c_str());
-  expects_fit(plan, budgets, [&](const Settings& other) { return plan_job(request, models, other, &profile); });
+  if (choice.misfit) throw ltxmem::DoesNotFit(*std::move(choice.misfit));
   return ExitCode::done;
 }
 

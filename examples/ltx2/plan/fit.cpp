@@ -29,9 +29,7 @@ void adopt_plan(Report& run, const Report& plan) {
                                    stage.name);
     stage.planned_peak = planned.planned_peak;
     stage.at_peak = planned.at_peak;
-    stage.planned_seconds = planned.planned_seconds;
   }
-  run.device_profile = plan.device_profile;
 }
 
 std::vector<std::string> planning_defects(const Report& run) {

@@ -8,7 +8,7 @@
 #include "ltxmem/backend/dry_run/device_profile.hpp"
 #include "plan/fit.hpp"
 #include "plan/known_models.hpp"
-#include "plan/suggest.hpp"
+#include "plan/search.hpp"
 #include "tests/support/golden_case.hpp"
 
 namespace {
@@ -152,10 +152,64 @@ TEST_CASE("A plan that breaks a budget by one byte says so and what would fit") 
   Settings settings;
   const JobPlan plan = plan_with(settings);
   ltxmem::MemoryBudget budget{"device", {ltxmem::MemorySpace::device}, plan.report.planned_peak()[0], 0};
-  CHECK_NOTHROW(expects_fit(plan, std::span(&budget, 1), plan_with));
+  CHECK_FALSE(choose_plan(settings, {}, std::span(&budget, 1), plan_with).misfit);
   --budget.bytes;
   const auto misfit = find_misfit(plan.report, std::span(&budget, 1));
   REQUIRE(misfit);
   CHECK(misfit->need_bytes == budget.bytes + 1);
   CHECK(misfit->peak.step == plan.peak(ltxmem::MemorySpace::device).step);
+  CHECK_THROWS_AS(plan_within(settings, {}, std::span(&budget, 1), plan_with), ltxmem::DoesNotFit);
+}
+
+namespace {
+
+/// Needs as many gibibytes as kept tiles weigh, and the less time the more memory it takes.
+JobPlan made_up_plan(const Settings& settings) {
+  JobPlan plan;
+  plan.report.settings = settings;
+  StageReport& stage = plan.report.stages.emplace_back();
+  const auto scheme = static_cast<std::size_t>(settings.scheme);
+  stage.planned_peak[0] = (5 - scheme) * 100000 + static_cast<std::size_t>(settings.query_tile);
+  stage.at_peak[0] = {ltxmem::MemorySpace::device, stage.planned_peak[0], "stage 1", {}};
+  stage.planned_seconds[0] = 1e6 / static_cast<double>(stage.planned_peak[0]);
+  return plan;
+}
+
+}  // namespace
+
+TEST_CASE("A search takes the fastest plan that fits, and another one when a byte is missing") {
+  ltxmem::MemoryBudget budget{"device", {ltxmem::MemorySpace::device}, 1 << 30, 0};
+  const Automatic all{true, true, true, true};
+  const auto chosen = [&] { return plan_within(Settings(), all, std::span(&budget, 1), made_up_plan).report; };
+  const Report roomy = chosen();
+  CHECK(roomy.settings.scheme == Scheme::e1);
+  CHECK(roomy.settings.query_tile == 8192);
+  budget.bytes = roomy.planned_peak()[0];
+  CHECK(chosen().settings.query_tile == 8192);
+  --budget.bytes;
+  CHECK(chosen().settings.query_tile == 4096);
+  budget.bytes = 200000;
+  CHECK(chosen().settings.scheme == Scheme::e4);
+  budget.bytes = 100255;
+  CHECK_THROWS_AS(chosen(), ltxmem::DoesNotFit);
+}
+
+TEST_CASE("A search leaves what is given as it is") {
+  Settings settings;
+  settings.scheme = Scheme::e2;
+  settings.query_tile = 512;
+  for (const Settings& candidate : candidates(settings, {.key_tile = true, .ffn_chunk = true})) {
+    CHECK(candidate.scheme == Scheme::e2);
+    CHECK(candidate.query_tile == 512);
+    CHECK(candidate.ffn_chunk <= 512);
+  }
+  CHECK(candidates(settings, {.scheme = true}).size() == 4);
+}
+
+TEST_CASE("A refusal names the first settings that would fit") {
+  const ltxmem::MemoryBudget budget{"device", {ltxmem::MemorySpace::device}, 304096, 0};
+  const Choice choice = choose_plan(Settings(), {}, std::span(&budget, 1), made_up_plan);
+  REQUIRE(choice.misfit);
+  CHECK(choice.misfit->suggestion == "--scheme E2 --query-tile 4096 --key-tile 4096 --ffn-chunk 4096");
+  CHECK(ltxmem::DoesNotFit(*choice.misfit).shortfall_bytes() == 100000);
 }
