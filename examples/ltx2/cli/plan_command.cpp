@@ -91,6 +91,9 @@ ExitCode PlanCommand::run() const {
   report.budgets = budgets;
   report.fits = !choice.misfit;
   report.warnings = plan_warnings(request, report);
+  if (is_described && (request.pipeline == PipelineKind::two_stage || request.pipeline == PipelineKind::hq)) {
+    report.warnings.push_back("the distilled LoRA of this pipeline is not in the plan: its file says how large it is");
+  }
   if (json_) {
     std::printf("%s\n", to_json(report).dump(1).c_str());
   } else {

@@ -3,6 +3,9 @@
 #include "pipeline/pipeline.hpp"
 
 #include <algorithm>
+#include <cstddef>
+#include <initializer_list>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -21,6 +24,19 @@ namespace {
 using ltxmem::Extents;
 using ltxmem::Tensor;
 using ltxmem::TensorView;
+
+/// Weights of a stage that neither stream nor stay with the transformer's. A device that reads no files needs them in
+/// its memory: counted there while the tensor lives.
+Tensor<std::byte, 1> note_weights(Runtime& runtime, const Checkpoint& checkpoint,
+                                  std::initializer_list<std::string_view> prefixes) {
+  std::size_t bytes = 0;
+  if (!runtime.settings().weights.device_reads_files) {
+    for (const std::string_view prefix : prefixes) {
+      for (const Checkpoint::SourcedTensor& found : checkpoint.tensors_below(prefix, {})) bytes += found.tensor->bytes;
+    }
+  }
+  return {runtime.noted_memory(ltxmem::MemorySpace::device, "resident weights"), {static_cast<std::int64_t>(bytes)}};
+}
 
 /// What distinguishes one sampling stage from another.
 struct StagePlan {
@@ -42,6 +58,9 @@ class Sampling {
 
   void encode_prompts() {
     const Stage stage(runtime_, "text");
+    const std::string embedding_name = models_.gemma().gemma().prefix() + "embed_tokens.";
+    const Tensor<std::byte, 1> embedding = note_weights(runtime_, models_.gemma(), {embedding_name});
+    const Tensor<std::byte, 1> projection = note_weights(runtime_, models_.model(), {"text_embedding_projection."});
     prompt_ = encode(request_.prompt);
     if (request_.is_guided()) negative_ = encode(request_.negative_prompt);
   }
@@ -81,6 +100,7 @@ class Sampling {
 
   Tensor<float, 2> upsample(const Latents& latents) {
     const Stage stage(runtime_, "upsample");
+    const Tensor<std::byte, 1> weights = note_weights(runtime_, models_.upsampler(), {""});
     const VideoGrid& grid = latents.grid;
     const std::int64_t channels = latents.video.extent(1);
     const Extents<4> from{grid.frames, grid.height, grid.width, channels};
@@ -118,6 +138,8 @@ class Sampling {
   /// The images as latent tokens of this stage's size.
   std::vector<Tensor<float, 2>> encode_images(const StagePlan& plan, const VideoGrid& grid) {
     std::vector<Tensor<float, 2>> encoded;
+    if (images_.empty()) return encoded;
+    const Tensor<std::byte, 1> weights = note_weights(runtime_, models_.model(), {"vae.encoder."});
     const std::int64_t channels = models_.model().config().video_vae->latent_channels;
     for (const PlacedImage& placed : images_) {
       Tensor<float, 3> pixels(runtime_.host_memory("image"), {plan.height, plan.width, 3});
@@ -211,6 +233,7 @@ Sample run_pipeline(const GenerateRequest& request, Models& models, std::span<co
 
 Tensor<float, 4> decode_frames(const Models& models, const Latents& latents, Runtime& runtime) {
   const Stage stage(runtime, "video decode");
+  const Tensor<std::byte, 1> weights = note_weights(runtime, models.model(), {"vae.decoder."});
   const VideoGrid& grid = latents.grid;
   Tensor<float, 4> frames(runtime.host_memory("frames"),
                           {latent_cell_frames * (grid.frames - 1) + 1, latent_cell_pixels * grid.height,
@@ -223,6 +246,7 @@ Tensor<float, 4> decode_frames(const Models& models, const Latents& latents, Run
 
 Sound decode_sound(const Models& models, const Latents& latents, Runtime& runtime) {
   const Stage stage(runtime, "audio decode");
+  const Tensor<std::byte, 1> weights = note_weights(runtime, models.model(), {"audio_vae.decoder.", "vocoder."});
   const ModelConfig& config = models.model().config();
   const AudioVaeConfig& vae = *config.audio_vae;
   const std::int64_t frames = latents.audio.extent(0);

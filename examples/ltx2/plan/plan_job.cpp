@@ -10,7 +10,8 @@
 namespace ltx2 {
 
 ltxmem::Tensor<std::byte, 1> note_copies(Runtime& runtime, const Models& models) {
-  return {runtime.noted_memory(misaligned_copies), {static_cast<std::int64_t>(models.copied_bytes())}};
+  return {runtime.noted_memory(ltxmem::MemorySpace::host, misaligned_copies),
+          {static_cast<std::int64_t>(models.copied_bytes())}};
 }
 
 JobPlan plan_job(const GenerateRequest& request, Models& models, const Settings& settings,

@@ -97,9 +97,9 @@ class Runtime : private HostWork::Source {
   ltxmem::ResourceRef host_memory(const char* name = "host tensors") override {
     return ledger(ltxmem::MemorySpace::host).named(name);
   }
-  /// Counts, in the host space, memory that somebody else holds: what is taken here must not be dereferenced.
-  ltxmem::ResourceRef noted_memory(const char* name) {
-    return ledger(ltxmem::MemorySpace::host).named(name, virtual_resource_);
+  /// Counts memory that somebody else holds: what is taken here must not be dereferenced.
+  ltxmem::ResourceRef noted_memory(ltxmem::MemorySpace space, const char* name) {
+    return ledger(space).named(name, virtual_resource_);
   }
   /// Host memory and leave to compute on it, for code that knows no runtime.
   HostWork host_work() noexcept { return HostWork(static_cast<HostWork::Source&>(*this)); }

@@ -82,6 +82,33 @@ TEST_CASE("Plans and runs refuse budgets that are none", "[cli][plan]") {
   CHECK(run_ltx2({"plan", "--weights", "stream:0"}).code == 2);
 }
 
+TEST_CASE("An automatic plan that lacks one byte is another one", "[cli][plan]") {
+  const Words clip{"plan", "--width",      "3840", "--height",   "2176", "--num-frames", "481", "--json", "--scheme",
+                   "auto", "--query-tile", "auto", "--key-tile", "auto", "--ffn-chunk",  "auto"};
+  const nlohmann::json roomy = nlohmann::json::parse(run_ltx2(clip).output);
+  const auto device = peak(roomy, "planned", "device");
+  CHECK(
+      nlohmann::json::parse(run_ltx2(clip + Words{"--memory-budget", std::to_string(device)}).output).at("settings") ==
+      roomy.at("settings"));
+  const Ended tight = run_ltx2(clip + Words{"--memory-budget", std::to_string(device - 1)});
+  CHECK(tight.code == 0);
+  const nlohmann::json other = nlohmann::json::parse(tight.output);
+  CHECK(other.at("settings") != roomy.at("settings"));
+  CHECK(peak(other, "planned", "device") < device);
+}
+
+TEST_CASE("Settings of a report given back as options give the same plan", "[cli][plan]") {
+  const Words clip{"plan", "--num-frames", "121", "--json"};
+  const nlohmann::json first = nlohmann::json::parse(
+      run_ltx2(clip + Words{"--scheme", "auto", "--query-tile", "auto", "--weights", "stream:3"}).output);
+  Words again = clip;
+  for (const auto& [name, value] : first.at("settings").items()) {
+    again.push_back("--" + name);
+    again.push_back(value.is_string() ? value.get<std::string>() : value.dump());
+  }
+  CHECK(nlohmann::json::parse(run_ltx2(again).output) == first);
+}
+
 TEST_CASE("The whole pipeline runs in exactly its planned peak and is refused one byte less", "[cli][plan]") {
   const ScratchFolder folder;
   const TinyModels& models = TinyModels::get();

@@ -146,6 +146,26 @@ TEST_CASE("On a device that does not read files streamed weights take its memory
   CHECK(all > two + (std::size_t{20} << 30));
 }
 
+TEST_CASE("On a device that does not read files every stage has its weights in the device's memory") {
+  Models models(known_models(ModelVersion::v2_3));
+  const auto device_peaks = [&](bool reads_files) {
+    Settings settings;
+    settings.weights = {.stream = true, .device_reads_files = reads_files};
+    std::vector<std::size_t> peaks;
+    for (const StageReport& stage : plan_job(long_clip(), models, settings, nullptr).report.stages) {
+      peaks.push_back(stage.planned_peak[0]);
+    }
+    return peaks;
+  };
+  const std::vector<std::size_t> with = device_peaks(false);
+  const std::vector<std::size_t> without = device_peaks(true);
+  const auto more = [&](std::size_t stage) { return 1e-6 * static_cast<double>(with[stage] - without[stage]); };
+  CHECK(more(2) == Approx(2 * 497.9).margin(0.5));  // the upsampler, in bf16
+  CHECK(more(4) == Approx(2 * (31.9 + 129.1)).margin(2));
+  CHECK(more(5) == Approx(2 * 407.2).margin(0.5));
+  CHECK(more(0) >= 2 * 262208 * 3840 * 1e-6);
+}
+
 TEST_CASE("A plan that breaks a budget by one byte says so and what would fit") {
   Models models(known_models(ModelVersion::v2_3));
   const auto plan_with = [&](const Settings& settings) { return plan_job(long_clip(), models, settings, nullptr); };
