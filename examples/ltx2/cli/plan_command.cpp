@@ -8,11 +8,14 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/budgets.hpp"
+#include "cli/failure.hpp"
 #include "cli/messages.hpp"
 #include "cli/plan_table.hpp"
 #include "cli/report_file.hpp"
 #include "ltxmem/backend/dry_run/device_profile_json.hpp"
+#include "media/files.hpp"
 #include "plan/fit.hpp"
+#include "plan/job_plot.hpp"
 #include "plan/known_models.hpp"
 #include "plan/plan_job.hpp"
 #include "plan/search.hpp"
@@ -44,6 +47,13 @@ ModelDescriptions described_models(const std::string& model) {
   return models;
 }
 
+std::string plot_title(const GenerateRequest& request, const Report& report) {
+  return std::string(pipeline_name(request.pipeline)) + ", " + std::to_string(request.width) + " x " +
+         std::to_string(request.height) + ", " + std::to_string(request.frames) + " frames, scheme " +
+         std::string(scheme_name(report.settings.scheme)) + ", weights " + weights_text(report.settings.weights) +
+         ", on " + report.device_profile;
+}
+
 }  // namespace
 
 void PlanCommand::add_to(CLI::App& app) {
@@ -67,10 +77,15 @@ void PlanCommand::add_to(CLI::App& app) {
       ->capture_default_str()
       ->group(group);
   app.add_flag("--json", json_, "Print the plan as JSON, in the form that --report of a run has")->group(group);
+  app.add_option("--plot", plot_, "Draw memory over time by buffer into this SVG file")->group(group);
 }
 
 ExitCode PlanCommand::run() const {
   const ltxmem::DeviceProfile profile = read_profile(device_profile_);
+  if (!plot_.empty()) {
+    expect_replaceable(plot_);
+    const TemporaryOutput probe(plot_);  // whether its folder can be written to shows before the work
+  }
   const bool is_cpu = profile.name.starts_with("cpu");
   const bool is_described = options_.stated().checkpoint.empty();
   is_described ? validate_clip(options_.stated()) : validate(options_.stated());
@@ -99,6 +114,7 @@ ExitCode PlanCommand::run() const {
   } else {
     print_plan(request, choice.plan);
   }
+  if (!plot_.empty()) as_running([&] { write_memory_plot(plot_, job_plot(plan, plot_title(request, report))); });
   for (const std::string& warning : report.warnings) std::fprintf(stderr, "%s\n", warning_text(warning).c_str());
   if (choice.misfit) throw ltxmem::DoesNotFit(*std::move(choice.misfit));
   return ExitCode::done;

@@ -22,6 +22,7 @@ class PlanCommand {
   std::string model_;
   std::string device_profile_ = "cpu";
   bool json_ = false;
+  std::string plot_;
 };
 
 }  // namespace ltx2

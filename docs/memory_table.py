@@ -1,0 +1,110 @@
+#!/usr/bin/env python3
+# SPDX-FileCopyrightText: The ltxmem authors
+# SPDX-License-Identifier: Apache-2.0
+"""Writes the tables of docs/memory.md from plans: which clip fits which card in which scheme, and how long it takes.
+
+    docs/memory_table.py build/release/bin/ltx2 docs/memory.md
+
+Replaces what is between the marks "<!-- NAME begin -->" and "<!-- NAME end -->". Needs the standard library only.
+"""
+import json
+import re
+import subprocess
+import sys
+
+GIB = 2**30
+RESERVE = GIB // 2  # what driver and code keep for themselves
+SCHEMES = ["E1", "E2", "E3", "E4"]
+# Memory, and the card whose speed is used for it.
+CARDS = [(8, "rtx3060"), (12, "rtx3060"), (16, "rtx4070"), (24, "rtx4090"), (32, "rtx5090")]
+CLIPS = [(1280, 704, 121), (1280, 704, 481), (1280, 704, 897), (1920, 1088, 121), (1920, 1088, 257),
+         (1920, 1088, 481), (1920, 1088, 897), (1920, 1088, 1001), (3840, 2176, 121), (3840, 2176, 481)]
+
+
+def plan(program, clip, scheme, profile, known={}):
+    key = (clip, scheme, profile)
+    if key not in known:
+        width, height, frames = clip
+        command = [program, "plan", "--model", "2.3", "--width", str(width), "--height", str(height), "--num-frames",
+                   str(frames), "--frame-rate", "24", "--scheme", scheme, "--weights", "stream", "--threads", "2",
+                   "--device-profile", profile, "--json"]
+        known[key] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return known[key]
+
+
+def peak(stages, space="device"):
+    return max(stage["planned"]["peak_bytes"][space] for stage in stages)
+
+
+def duration(seconds):
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
+
+
+def label(clip):
+    width, height, frames = clip
+    return f"{width}x{height}, {frames} ({frames / 24:.0f} s)"
+
+
+def cell(program, clip, gigabytes, profile):
+    """The first scheme whose plan leaves the reserve free; decoding apart, where that alone is too big."""
+    room = gigabytes * GIB - RESERVE
+    for exempt, mark in ((), ""), (("video decode",), " †"):
+        for scheme in SCHEMES:
+            job = plan(program, clip, scheme, profile)
+            if peak([stage for stage in job["stages"] if stage["name"] not in exempt]) <= room:
+                return f"{scheme}, {duration(job['planned']['seconds'])}{mark}"
+    return "–"
+
+
+def card_table(program):
+    lines = ["| clip at 24 fps | " + " | ".join(f"{size} GB ({profile})" for size, profile in CARDS) + " |",
+             "|---|" + "---|" * len(CARDS)]
+    for clip in CLIPS:
+        cells = [cell(program, clip, size, profile) for size, profile in CARDS]
+        lines.append(f"| {label(clip)} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def scheme_table(program):
+    lines = ["| clip at 24 fps | " + " | ".join(f"{scheme} device / host" for scheme in SCHEMES) + " | decode device |",
+             "|---|" + "---|" * (len(SCHEMES) + 1)]
+    for clip in CLIPS:
+        cells = []
+        for scheme in SCHEMES:
+            stages = [s for s in plan(program, clip, scheme, "rtx4090")["stages"] if s["name"].startswith("stage")]
+            cells.append(f"{peak(stages) / GIB:.2f} / {peak(stages, 'pinned') / GIB:.2f}")
+        decode = [s for s in plan(program, clip, "E1", "rtx4090")["stages"] if s["name"] == "video decode"]
+        lines.append(f"| {label(clip)} | " + " | ".join(cells) + f" | {peak(decode) / GIB:.2f} |")
+    return lines
+
+
+def buffer_table(program):
+    lines = []
+    for clip, scheme, claim in [((1920, 1088, 897), "E1", "on 12 GB"), ((1920, 1088, 1001), "E2", "on 8 GB"),
+                                ((3840, 2176, 481), "E1", "on 24 GB")]:
+        at = plan(program, clip, scheme, "rtx4090")["planned"]["at_peak"]["device"]
+        lines.append(f"{label(clip)}, {scheme} ({claim}), in {at['step']}:")
+        for buffer in at["buffers"][:6]:
+            lines.append(f"    {buffer['name']:<28} {buffer['bytes'] / GIB:8.3f} GiB")
+    return ["```"] + lines + ["```"]
+
+
+def main(program, document):
+    with open(document) as file:
+        text = file.read()
+    for name, table in (("cards", card_table), ("schemes", scheme_table), ("buffers", buffer_table)):
+        lines = "\n".join(table(program))
+        text, count = re.subn(rf"(<!-- {name} begin -->\n).*?(<!-- {name} end -->)",
+                              lambda match: match[1] + lines + "\n" + match[2], text, flags=re.S)
+        if count != 1:
+            sys.exit(f"{document}: no marks for the table '{name}'")
+    with open(document, "w") as file:
+        file.write(text)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    main(sys.argv[1], sys.argv[2])
