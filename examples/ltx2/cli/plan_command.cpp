@@ -114,7 +114,7 @@ ExitCode PlanCommand::run() const {
   } else {
     print_plan(request, choice.plan);
   }
-  if (!plot_.empty()) as_running([&] { write_memory_plot(plot_, job_plot(plan, plot_title(request, report))); });
+  if (!plot_.empty()) as_running([&] { write_memory_plot(plot_, job_plot(choice.plan, plot_title(request, report))); });
   for (const std::string& warning : report.warnings) std::fprintf(stderr, "%s\n", warning_text(warning).c_str());
   if (choice.misfit) throw ltxmem::DoesNotFit(*std::move(choice.misfit));
   return ExitCode::done;
