@@ -74,7 +74,13 @@ HostTensors run_generate_case(const Case& test, CaseModels& case_models, Runtime
     std::copy(stored.data(), stored.data() + stored.size(), noise.data());
   };
   const Sample sample = run_pipeline(request, models, images, runtime, hooks);
-  const ltxmem::Tensor<float, 4> frames = decode_frames(models, sample.result, runtime);
+  HostTensor frames = HostTensor::zeros({request.frames, request.height, request.width, 3});
+  const auto all = frames.view<4>({request.frames, request.height, request.width, 3});
+  std::int64_t decoded = 0;
+  decode_frames(models, sample.result, runtime, [&](ltxmem::TensorView<const float, 4> next) {
+    std::copy_n(next.data(), next.size(), all.rows(decoded, next.extent(0)).data());
+    decoded += next.extent(0);
+  });
   const Sound sound = decode_sound(models, sample.result, runtime);
   if (runtime.is_dry()) return {};
 
@@ -87,7 +93,7 @@ HostTensors run_generate_case(const Case& test, CaseModels& case_models, Runtime
   outputs["upsampled.video.latent"] = video_planes(sample.result.grid, sample.upsampled->view());
   outputs["video.latent"] = video_planes(sample.result.grid, sample.result.video.view());
   outputs["audio.latent"] = audio_planes(vae, sample.result.audio.view());
-  outputs["video.frames"] = dense(frames.view());
+  outputs["video.frames"] = std::move(frames);
   std::vector<std::uint8_t> levels;
   for (const float value : outputs["video.frames"].floats()) levels.push_back(to_level(value));
   outputs["video.uint8"] = {outputs["video.frames"].shape, std::move(levels)};

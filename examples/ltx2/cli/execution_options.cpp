@@ -98,6 +98,17 @@ void ExecutionOptions::add_to(CLI::App& app) {
            "Tokens per tile of attention queries, rounded up to a multiple of 256. Less memory, same bits");
   add_tile("--key-tile", key_tile, automatic.key_tile,
            "Tokens per tile of keys and values, rounded up to a multiple of 256. Same bits");
+  app.add_option("--decode-frames", decode_frames,
+                 "Latent frames (8 frames each) that pass through the video autoencoder at a time. Same bits")
+      ->check(CLI::Range(std::int64_t{1}, most_tokens))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--decode-tile", decode_tile,
+                 "Cells of 32 x 32 pixels, by as many, that the video decoder makes at a time; 0: whole frames. Less "
+                 "device memory, more work, same bits")
+      ->check(CLI::Range(std::int64_t{0}, most_tokens))
+      ->capture_default_str()
+      ->group(group);
   app.add_option("--saved-prefix", saved_prefix,
                  "Where to keep what the first blocks leave for the perturbed pass of guidance: device, host, or none "
                  "(compute them again). Same bits")
@@ -136,6 +147,8 @@ Settings ExecutionOptions::settings() const {
   settings.query_tile = ltxmem::round_up(query_tile, ltxmem::row_quantum);
   settings.ffn_chunk = std::min(ltxmem::round_up(ffn_chunk, ltxmem::row_quantum), settings.query_tile);
   settings.key_tile = ltxmem::round_up(key_tile, ltxmem::key_quantum);
+  settings.decode_frames = decode_frames;
+  settings.decode_tile = decode_tile;
   if (saved_prefix != "none") {
     settings.saved_prefix = saved_prefix == "device" ? ltxmem::MemorySpace::device : ltxmem::MemorySpace::pinned;
   }

@@ -20,6 +20,8 @@ struct ExecutionOptions {
   std::int64_t query_tile = Settings{}.query_tile;
   std::int64_t key_tile = Settings{}.key_tile;
   Automatic automatic;  ///< what the options leave to the plan
+  std::int64_t decode_frames = Settings{}.decode_frames;
+  std::int64_t decode_tile = Settings{}.decode_tile;
   std::string saved_prefix = "none";
   std::string weights = "resident";
   std::string memory_budget;  ///< as written; empty: not stated

@@ -28,8 +28,10 @@ std::vector<PlacedImage> load_images(const GenerateRequest& request,
   return images;
 }
 
-void write_video(const std::string& path, const GenerateRequest& request, const ltxmem::Tensor<float, 4>& frames,
-                 const Sound& sound, const std::stop_token& stop, const std::function<void(const std::string&)>& warn) {
+/// Decodes the clip into the output file, frame by frame.
+void write_video(const std::string& path, const GenerateRequest& request, const Models& models, const Latents& latents,
+                 Runtime& runtime, const std::stop_token& stop, const std::function<void(const std::string&)>& warn) {
+  const Sound sound = decode_sound(models, latents, runtime);
   VideoWriter writer(path, request.width, request.height, request.fps, stop);
   const auto waveform = sound.waveform.view();
   Audio audio{sound.sample_rate, waveform.extent(1), {}};
@@ -37,11 +39,9 @@ void write_video(const std::string& path, const GenerateRequest& request, const 
     for (std::int64_t i = 0; i < waveform.extent(0); ++i) audio.samples.push_back(waveform(i, channel));
   }
   writer.set_audio(std::move(audio));
-  const auto view = frames.view();
-  for (std::int64_t frame = 0; frame < view.extent(0); ++frame) {
-    const auto pixels = view[frame];
-    writer.write(std::span(pixels.data(), static_cast<std::size_t>(pixels.size())));
-  }
+  decode_frames(models, latents, runtime, [&](ltxmem::TensorView<const float, 4> frames) {
+    writer.write(std::span(frames.data(), static_cast<std::size_t>(frames.size())));
+  });
   writer.finish();
   if (writer.nan_count() > 0) {
     warn(std::to_string(writer.nan_count()) + " values of the video are not numbers and are shown black");
@@ -81,9 +81,7 @@ ExitCode GenerateCommand::run(const std::stop_token& stop) const {
   return as_running([&] {
     const ltxmem::Tensor<std::byte, 1> noted = note_copies(runtime, models);
     const Sample sample = run_pipeline(request, models, images, runtime, {.stop = stop, .initial_noise = {}});
-    const Sound sound = decode_sound(models, sample.result, runtime);
-    const ltxmem::Tensor<float, 4> frames = decode_frames(models, sample.result, runtime);
-    write_video(options_.output_path, request, frames, sound, stop, warn);
+    write_video(options_.output_path, request, models, sample.result, runtime, stop, warn);
     adopt_plan(report, plan.report);
     const bool as_planned = is_as_planned(report, warn);
     report_file.write(std::span(&report, 1));

@@ -231,17 +231,13 @@ Sample run_pipeline(const GenerateRequest& request, Models& models, std::span<co
   return sample;
 }
 
-Tensor<float, 4> decode_frames(const Models& models, const Latents& latents, Runtime& runtime) {
+void decode_frames(const Models& models, const Latents& latents, Runtime& runtime, const FrameConsumer& consume) {
   const Stage stage(runtime, "video decode");
   const Tensor<std::byte, 1> weights = note_weights(runtime, models.model(), {"vae.decoder."});
   const VideoGrid& grid = latents.grid;
-  Tensor<float, 4> frames(runtime.host_memory("frames"),
-                          {latent_cell_frames * (grid.frames - 1) + 1, latent_cell_pixels * grid.height,
-                           latent_cell_pixels * grid.width, 3});
   decode_video(runtime, models.model(),
                latents.video.view().reshape(Extents<4>{grid.frames, grid.height, grid.width, latents.video.extent(1)}),
-               frames.view());
-  return frames;
+               consume);
 }
 
 Sound decode_sound(const Models& models, const Latents& latents, Runtime& runtime) {

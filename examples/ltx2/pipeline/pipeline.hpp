@@ -15,6 +15,7 @@
 #include "runtime/runtime.hpp"
 #include "sampler/latent_shape.hpp"
 #include "sampler/noise.hpp"
+#include "video_vae/video_vae.hpp"
 
 /// From a prompt to latents, and from latents to pictures and sound.
 /// Source  docs/ltx2/sampling.md 7
@@ -62,8 +63,8 @@ struct PipelineHooks {
 Sample run_pipeline(const GenerateRequest& request, Models& models, std::span<const PlacedImage> images,
                     Runtime& runtime, const PipelineHooks& hooks);
 
-/// Frames [frames, height, width, 3] in [0, 1].
-ltxmem::Tensor<float, 4> decode_frames(const Models& models, const Latents& latents, Runtime& runtime);
+/// Hands over frames [n, height, width, 3] in [0, 1] as they are made.
+void decode_frames(const Models& models, const Latents& latents, Runtime& runtime, const FrameConsumer& consume);
 
 struct Sound {
   ltxmem::Tensor<float, 2> waveform;  ///< [samples, 2] in [-1, 1]

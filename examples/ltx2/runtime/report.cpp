@@ -69,6 +69,8 @@ nlohmann::ordered_json settings_json(const Settings& settings) {
       {"query-tile", settings.query_tile},
       {"key-tile", settings.key_tile},
       {"ffn-chunk", settings.ffn_chunk},
+      {"decode-frames", settings.decode_frames},
+      {"decode-tile", settings.decode_tile},
       {"weights", weights_text(settings.weights)},
       {"saved-prefix", saved_prefix_name(settings)},
       {"dtype", settings.dtype == ltxmem::DType::f32 ? "f32" : "bf16"},

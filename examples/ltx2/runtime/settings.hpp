@@ -42,6 +42,7 @@ struct Settings {
   std::int64_t query_tile = 4096;  ///< tokens per tile of queries
   std::int64_t key_tile = 8192;    ///< tokens per transport tile of keys and values
   std::int64_t decode_frames = 1;  ///< latent frames that pass through the video autoencoder at a time
+  std::int64_t decode_tile = 0;    ///< latent cells by as many that the video decoder gives at a time; 0: all
   WeightPlacement weights{};
   /// Where the transformer keeps what the first blocks of a step's passes have in common (device or pinned); without a
   /// place every pass computes all blocks.

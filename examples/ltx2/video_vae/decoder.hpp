@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "checkpoint/checkpoint.hpp"
 #include "config/video_vae_config.hpp"
@@ -77,9 +78,10 @@ class VideoUpsample {
 /// Shapes    latent [F, h, w, C] normalised, frames [8 (F - 1) + 1, 32 h, 32 w, 3]
 /// Memory    the latent passes through a few frames at a time: three times the last residual stack's activations of one
 ///           turn, four frames per residual block that are carried over, and the convolution's workspace
-/// Numerics  activations in T; every output depends on a bounded range of the latent only (nothing global), and its
-/// bits
-///           on neither the frames of a turn
+///           In tiles: all of that for the largest tile with the margin that each of its layers still reads; what is
+///           carried over for all tiles is in host memory
+/// Numerics  activations in T; every output depends on a bounded range of the latent only (nothing global), and no bit
+///           depends on turns or tiles
 /// Source    docs/ltx2/vae.md 3
 template <ltxmem::Element T, ltxmem::Backend<T> Backend>
 class VideoDecoder {
@@ -100,20 +102,34 @@ class VideoDecoder {
     }
   }
 
-  /// Calls emit(frames) for all frames in order, as many at a time as there are, in the workspace's host memory.
+  /// How the work is cut up; no bit depends on it.
+  struct Cut {
+    std::int64_t frames = 1;  ///< latent frames per turn
+    std::int64_t cells = 0;   ///< rows and columns of latent cells per tile; 0: all
+  };
+
+  /// Calls emit(backend, frames) for all frames in order, as many at a time as a turn gives, in the workspace's host
+  /// memory.
   template <class Emit>
-  void operator()(Backend& backend, ltxmem::TensorView<const float, 4> latent, std::int64_t latent_frames,
+  void operator()(Backend& backend, ltxmem::TensorView<const float, 4> latent, const Cut& cut,
                   ltxmem::Workspace& workspace, const Emit& emit) const {
     check(latent.extents());
     const auto device_scope = workspace.device.scope();
     const auto host_scope = workspace.host.scope();
     const std::int64_t count = latent.extent(0);
-    const TurnShape turns{latent_frames, count};
-    Stream stream = open(workspace.device, Tile::whole(latent.extent(1), latent.extent(2)), turns);
+    const TurnShape turns{cut.frames, count};
     const TurnShape finest = turns.finer(config_.temporal_factor());
     const auto frames = workspace.host.take<float>("decoded frames", frame_extents(latent.extents(), finest.most()));
-    stream_clip(backend, count, latent_frames, finest.cap, [&](std::int64_t begin, std::int64_t size, bool last) {
-      const Turn out = decode(backend, stream, latent.rows(begin, size), last, frames, workspace.device);
+    const std::vector<Tile> tiles = tiles_of(Tile::whole(latent.extent(1), latent.extent(2)), cut.cells);
+    // What is carried over waits where there is room for that of every tile.
+    ltxmem::Arena& carried = tiles.size() > 1 ? workspace.host : workspace.device;
+    std::vector<Stream> streams;
+    for (const Tile& tile : tiles) streams.push_back(open(carried, tile, turns));
+    stream_clip(backend, count, cut.frames, finest.cap, [&](std::int64_t begin, std::int64_t size, bool last) {
+      Turn out;
+      for (Stream& stream : streams) {
+        out = decode(backend, stream, latent.rows(begin, size), last, frames, workspace.device);
+      }
       if (out.frames > 0) emit(backend, ltxmem::TensorView<const float, 4>(frames.rows(0, out.frames)));
       return out;
     });
@@ -169,14 +185,16 @@ class VideoDecoder {
     const auto x = output.gather(backend, activations, in);
     const auto patches =
         arena.take<T>("decoder patches", stream.output.output.extents(output.turns().most(), output_.outputs()));
-    const auto pixels = arena.take<float>("decoded pixels", frames.extents());
+    const Tile tile = stream.output.output.finer(config_.patch_size);
+    const auto pixels = arena.take<float>("decoded pixels", tile.extents(frames.extent(0), frames.extent(3)));
     const Turn out = output_(backend, stream.output, x, in, {}, patches, arena);
     output.advance(backend, x, in, out);
     if (out.frames > 0) {
       const auto from = patches.rows(0, out.frames);
       const auto to = pixels.rows(0, out.frames);
       for_each_pixel(backend, "unpatchify", from, to, Unpatchify<T>{from, to, config_.patch_size});
-      backend.copy(as_rows(ltxmem::TensorView<const float, 4>(to)), as_rows(frames.rows(0, out.frames)));
+      const auto place = cropped(frames.rows(0, out.frames), Tile::whole(frames.extent(1), frames.extent(2)), tile);
+      copy_frames<Backend, float>(backend, to, place);
     }
     return out;
   }
@@ -191,7 +209,8 @@ class VideoDecoder {
     if (in.frames > 0) {
       const auto normalised = all.rows(0, in.frames);
       const auto z = input.fresh(window).rows(0, in.frames);
-      backend.copy(as_rows(latent), as_rows(normalised));
+      const Tile whole = Tile::whole(latent.extent(1), latent.extent(2));
+      copy_frames<Backend, float>(backend, cropped(latent, whole, input.tile()), normalised);
       for_each_pixel(backend, "un-normalise", normalised, z, Unnormalise<float, T>{normalised, z, statistics_});
     }
     const auto x = input.gather(backend, window, in);

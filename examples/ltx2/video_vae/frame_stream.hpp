@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <vector>
 
 #include "ltxmem/backend/tiles.hpp"
 #include "ltxmem/core/tensor_view.hpp"
@@ -79,6 +80,29 @@ struct Tile {
     return {frames, rows.size(), columns.size(), channels};
   }
 };
+
+/// Tiles of a number of rows and of columns, in row-major order; one tile for a size of 0.
+inline std::vector<Tile> tiles_of(const Tile& whole, std::int64_t size) {
+  if (size == 0) return {whole};
+  std::vector<Tile> tiles;
+  for (std::int64_t row = 0; row < whole.rows.extent; row += size) {
+    for (std::int64_t column = 0; column < whole.columns.extent; column += size) {
+      tiles.push_back({{row, std::min(row + size, whole.rows.extent), whole.rows.extent},
+                       {column, std::min(column + size, whole.columns.extent), whole.columns.extent}});
+    }
+  }
+  return tiles;
+}
+
+/// Copies frames, either of which may be a part of larger ones.
+template <class Backend, class T>
+void copy_frames(Backend& backend, ltxmem::TensorView<const T, 4> from, ltxmem::TensorView<T, 4> to) {
+  const ltxmem::Extents<2> lines{from.extent(1), from.extent(2) * from.extent(3)};
+  for (std::int64_t t = 0; t < from.extent(0); ++t) {
+    backend.copy(ltxmem::TensorView<const T, 2>(from[t].data(), lines, {from.stride(1), 1}),
+                 ltxmem::TensorView<T, 2>(to[t].data(), lines, {to.stride(1), 1}));
+  }
+}
 
 /// The part of frames holding one tile that another tile covers.
 template <class T>

@@ -32,13 +32,14 @@ auto encode_body(const Runtime& runtime, const Checkpoint& checkpoint, ltxmem::T
 template <class T>
 auto decode_body(const Runtime& runtime, const Checkpoint& checkpoint, ltxmem::TensorView<const float, 4> latent,
                  const FrameConsumer& consume) {
-  const std::int64_t turn = runtime.settings().decode_frames;
-  return [&checkpoint, latent, &consume, turn](auto& backend, ltxmem::Workspace& workspace) {
+  const Settings& settings = runtime.settings();
+  return [&checkpoint, latent, &consume, &settings](auto& backend, ltxmem::Workspace& workspace) {
     using Backend = std::decay_t<decltype(backend)>;
     const VideoDecoder<T, Backend> decode(config_of(checkpoint), checkpoint);
-    decode(backend, latent, turn, workspace, [&](Backend&, ltxmem::TensorView<const float, 4> frames) {
-      if constexpr (std::is_same_v<Backend, HostBackend>) consume(frames);  // a dry run makes none
-    });
+    decode(backend, latent, {settings.decode_frames, settings.decode_tile}, workspace,
+           [&](Backend&, ltxmem::TensorView<const float, 4> frames) {
+             if constexpr (std::is_same_v<Backend, HostBackend>) consume(frames);  // a dry run makes none
+           });
   };
 }
 

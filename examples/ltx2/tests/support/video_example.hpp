@@ -28,6 +28,17 @@ class GoldenCheckpoint {
   Checkpoint checkpoint_;
 };
 
+/// A description of the true 2.3 autoencoder in bf16. No weights exist.
+inline Checkpoint true_autoencoder() {
+  Json json = read_json_file(golden_path("configs/ltx23_tiny.json"));
+  json["components"] = Json::array({"vae"});
+  json["dtype"] = "BF16";
+  json["config"]["vae"]["latent_channels"] = 128;
+  json["config"]["vae"]["encoder_base_channels"] = 128;
+  json["config"]["vae"]["decoder_base_channels"] = 128;
+  return Checkpoint(parse_description(json, "true autoencoder"));
+}
+
 /// A tensor [T, H, W, C] in host memory.
 struct HostVolume {
   ltxmem::Extents<4> extents;
