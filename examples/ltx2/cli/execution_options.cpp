@@ -98,15 +98,16 @@ void ExecutionOptions::add_to(CLI::App& app) {
            "Tokens per tile of attention queries, rounded up to a multiple of 256. Less memory, same bits");
   add_tile("--key-tile", key_tile, automatic.key_tile,
            "Tokens per tile of keys and values, rounded up to a multiple of 256. Same bits");
+  constexpr std::int64_t most_cells = std::int64_t{1} << 40;
   app.add_option("--decode-frames", decode_frames,
                  "Latent frames (8 frames each) that pass through the video autoencoder at a time. Same bits")
-      ->check(CLI::Range(std::int64_t{1}, most_tokens))
+      ->check(CLI::Range(std::int64_t{1}, most_cells))
       ->capture_default_str()
       ->group(group);
   app.add_option("--decode-tile", decode_tile,
                  "Cells of 32 x 32 pixels, by as many, that the video decoder makes at a time; 0: whole frames. Less "
                  "device memory, more work, same bits")
-      ->check(CLI::Range(std::int64_t{0}, most_tokens))
+      ->check(CLI::Range(std::int64_t{0}, most_cells))
       ->capture_default_str()
       ->group(group);
   app.add_option("--saved-prefix", saved_prefix,

@@ -25,7 +25,7 @@ JobPlan plan_job(const GenerateRequest& request, Models& models, const Settings&
   {
     const Sample sample = run_pipeline(request, models, images, runtime, {});
     const Sound sound = decode_sound(models, sample.result, runtime);
-    const ltxmem::Tensor<float, 4> frames = decode_frames(models, sample.result, runtime);
+    decode_frames(models, sample.result, runtime, {});
   }
   return {std::move(runtime.report())};
 }
