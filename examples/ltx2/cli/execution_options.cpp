@@ -128,7 +128,9 @@ void ExecutionOptions::add_to(CLI::App& app) {
       ->type_name("SIZE")
       ->group(group);
   app.add_option("--host-budget", host_budget, "The same for host memory")->type_name("SIZE")->group(group);
-  app.add_option("--verbose", verbose, "0: errors only, 1: progress and a summary, 2: memory and time of every stage")
+  app.add_option("--verbose", verbose,
+                 "0: errors only, 1: progress and a summary, 2: memory of every step as it happens, planned and "
+                 "actual, and of every stage")
       ->check(CLI::Range(0, 2))
       ->capture_default_str()
       ->group(group);

@@ -18,7 +18,8 @@ class RunProgress {
     runtime.watch({.stage_began = [this](const std::string& name) { progress_.begin_stage(name, 0); },
                    .announced = [this](std::int64_t steps) { progress_.extend(steps); },
                    .stepped = [this] { progress_.advance(); },
-                   .stage_ended = [this] { progress_.end_stage(); }});
+                   .stage_ended = [this] { progress_.end_stage(); },
+                   .said = [this](const std::string& line) { progress_.message(line); }});
   }
   RunProgress(const RunProgress&) = delete;
   RunProgress& operator=(const RunProgress&) = delete;

@@ -41,8 +41,7 @@ class PlannedWorkspace {
     note(plan);
     if (runtime_.is_dry()) return;
     for (ltxmem::Arena* arena : {&workspace_.device, &workspace_.pinned, &workspace_.host}) arena->reset_peak();
-    body(runtime_.backend_, workspace_);
-    const SpaceBytes used = Runtime::peaks(workspace_);
+    const SpaceBytes used = plan.record ? run_traced(*plan.record, body) : run_silently(body);
     for (const ltxmem::MemorySpace space : ltxmem::memory_spaces) {
       const auto index = static_cast<std::size_t>(space);
       ltxmem::expects<ltxmem::Error>(used[index] == plan.peak[index], "planned ", plan.peak[index], " bytes of ",
@@ -51,6 +50,32 @@ class PlannedWorkspace {
   }
 
  private:
+  template <class Body>
+  SpaceBytes run_silently(Body&& body) {
+    body(runtime_.backend_, workspace_);
+    return Runtime::peaks(workspace_);
+  }
+  template <class Body>
+  SpaceBytes run_traced(const ltxmem::Record& planned, Body&& body) {
+    StepTrace trace(planned, workspace_, runtime_.watcher_->said);
+    const TraceInUse in_use(runtime_.trace_, trace);
+    body(runtime_.backend_, workspace_);
+    trace.finish();
+    return trace.peaks();
+  }
+
+  /// Steps are told to a trace while it lives.
+  class TraceInUse {
+   public:
+    TraceInUse(StepTrace*& place, StepTrace& trace) noexcept : place_(place) { place_ = &trace; }
+    TraceInUse(const TraceInUse&) = delete;
+    TraceInUse& operator=(const TraceInUse&) = delete;
+    ~TraceInUse() { place_ = nullptr; }
+
+   private:
+    StepTrace*& place_;
+  };
+
   ltxmem::ResourceRef memory(ltxmem::MemorySpace space);
   void note(const Runtime::Plan& plan);
 

@@ -30,7 +30,8 @@ Runtime::Runtime(const Settings& settings, const DryRun& dry_run)
 }
 
 Runtime::Plan Runtime::finish_plan(const SpaceBytes& peak, ltxmem::Record&& record) const {
-  Plan plan{peak, record.totals(), nullptr};
+  Plan plan{peak, record.totals(), nullptr, nullptr};
+  if (is_traced()) plan.record = std::make_shared<const ltxmem::Record>(std::move(record));
   if (!is_dry()) return plan;
   PlannedWork work;
   work.operations = plan.operations;

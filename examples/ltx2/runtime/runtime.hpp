@@ -20,6 +20,7 @@
 #include "runtime/ledger.hpp"
 #include "runtime/report.hpp"
 #include "runtime/settings.hpp"
+#include "runtime/step_trace.hpp"
 #ifdef LTX2_WITH_ONEDNN
 #include "ltxmem/backend/cpu/onednn_gemm.hpp"
 #endif
@@ -81,11 +82,15 @@ class Runtime : private HostWork::Source {
     std::function<void(std::int64_t steps)> announced;  ///< so many more named steps have become known
     std::function<void()> stepped;                      ///< one of them begins
     std::function<void()> stage_ended;
+    std::function<void(const std::string&)> said;  ///< a line for people: memory per step, with verbose 2
   };
-  /// All four members must be callable.
+  /// All members must be callable.
   void watch(Watcher watcher) {
     watcher_ = std::move(watcher);
-    backend_.on_step([this](const char*, std::int64_t) { watcher_->stepped(); });
+    backend_.on_step([this](const char* name, std::int64_t index) {
+      if (trace_ != nullptr) trace_->enter(name, index);
+      watcher_->stepped();
+    });
   }
   /// Tells the watcher of work that will be run in planned workspaces; run() does it by itself.
   void announce(std::int64_t steps) const {
@@ -120,7 +125,8 @@ class Runtime : private HostWork::Source {
   struct Plan {
     SpaceBytes peak{};
     ltxmem::Record::Totals operations;
-    std::shared_ptr<const PlannedWork> work;  ///< the rest of it; only in a dry run
+    std::shared_ptr<const PlannedWork> work;       ///< the rest of it; only in a dry run
+    std::shared_ptr<const ltxmem::Record> record;  ///< only where steps are traced
   };
 
   template <class Body>
@@ -146,6 +152,7 @@ class Runtime : private HostWork::Source {
     return {workspace.device.peak_bytes(), workspace.pinned.peak_bytes(), workspace.host.peak_bytes()};
   }
   Plan finish_plan(const SpaceBytes& peak, ltxmem::Record&& record) const;
+  bool is_traced() const noexcept { return !is_dry() && watcher_ && settings().verbose >= 2; }
 
   ltxmem::ResourceRef host_values(const char* name) override {
     return ledger(ltxmem::MemorySpace::host).named(name, host_resource_);
@@ -162,6 +169,7 @@ class Runtime : private HostWork::Source {
   std::optional<DryRun> dry_run_;
   Report report_;
   std::optional<Watcher> watcher_;
+  StepTrace* trace_ = nullptr;  ///< of the body that runs
   bool stage_open_ = false;
 };
 
