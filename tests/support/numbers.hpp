@@ -51,7 +51,7 @@ double relative_error(const std::vector<T>& got, const std::vector<double>& expe
 /// Whether two results are equal to the bit; unlike ==, tells -0 from 0 and finds a NaN equal to itself.
 template <class T>
 bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
 }
 
 /// Half a unit in the last place, relative: what one rounding to T costs at most.
