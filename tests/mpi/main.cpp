@@ -26,6 +26,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using test::must;
+using test::reduce;
 using Cpu = CpuBackend<>;
 static_assert(Communicator<MpiCommunicator, Cpu>);
 
@@ -104,14 +105,6 @@ void attention() {
   must(apart(out) == 0, "attention by heads differs from one rank");
 }
 
-void reduce(MpiCommunicator& ranks, std::int64_t rows = 8) {
-  Cpu backend;
-  HostResource host;
-  Arena arena(host, 1 << 16);
-  test::Rows<float> mine(rows, 2);
-  ranks.all_reduce(backend, Reduction::sum, mine.view(), arena);
-}
-
 /// fn ends with an error that blames the last rank, within the time.
 void must_blame_the_last(const MpiCommunicator& ranks, const std::string& text, const std::function<void()>& fn) {
   const auto began = std::chrono::steady_clock::now();
@@ -153,7 +146,7 @@ void throws() {
     ranks.tell_failure("no more paper");
     return;
   }
-  must_blame_the_last(ranks, "failed: no more paper", [&] { reduce(ranks); });
+  must_blame_the_last(ranks, "failed: no more paper", [&] { reduce(ranks, 8); });
 }
 
 /// The last rank sends less than the others expect.

@@ -54,6 +54,16 @@ inline std::vector<std::int64_t> uneven_counts(int ranks, int shift = 0) {
   return counts;
 }
 
+/// One collective of a few rows.
+template <class Ranks>
+void reduce(Ranks& ranks, std::int64_t rows = 4) {
+  CpuBackend<> backend;
+  HostResource host;
+  Arena arena(host, 1 << 16);
+  Rows<float> mine(rows, 2);
+  ranks.all_reduce(backend, Reduction::sum, mine.view(), arena);
+}
+
 template <class T, class Ranks>
 struct ConformanceCase {
   explicit ConformanceCase(Ranks& given) : ranks(given), arena(host, 1 << 20), before(given.traffic()) {}

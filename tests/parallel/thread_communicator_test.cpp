@@ -16,6 +16,7 @@ namespace ltxmem {
 namespace {
 
 using namespace std::chrono_literals;
+using test::reduce;
 using Cpu = CpuBackend<>;
 static_assert(Communicator<ThreadCommunicator, Cpu>);
 static_assert(MessageTransport<ThreadTransport> && !MessageTransport<SingleRank>);
@@ -108,15 +109,6 @@ std::vector<std::string> endings(ThreadGroup& group, Fn&& fn) {
   } catch (const std::exception&) {
   }
   return result;
-}
-
-template <class Ranks>
-void reduce(Ranks& ranks, std::int64_t rows = 4) {
-  Cpu backend;
-  HostResource host;
-  Arena arena(host, 1 << 16);
-  test::Rows<float> mine(rows, 2);
-  ranks.all_reduce(backend, Reduction::sum, mine.view(), arena);
 }
 
 TEST_CASE("a rank that throws wakes the others at once, and is named", "[parallel]") {

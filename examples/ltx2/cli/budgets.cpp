@@ -5,7 +5,7 @@
 #include <fstream>
 #include <string>
 
-#include "cli/size.hpp"
+#include "runtime/size.hpp"
 
 namespace ltx2 {
 namespace {

@@ -2,15 +2,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/calibrate_command.hpp"
 
-#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <span>
-#include <thread>
 
 #include "cli/failure.hpp"
 #include "cli/messages.hpp"
 #include "cli/progress.hpp"
+#include "cli/shared_options.hpp"
 #include "ltxmem/backend/dry_run/device_profile_json.hpp"
 #include "media/files.hpp"
 #include "runtime/calibrate.hpp"
@@ -35,26 +34,19 @@ void CalibrateCommand::add_to(CLI::App& app) {
   app.add_option("--folder", folder,
                  "Measure the disk of this folder, through a temporary file: the folder of the model files, say")
       ->capture_default_str();
-  app.add_option("--threads", threads, "Threads; 0 takes every core")
-      ->check(CLI::Range(0, 4096))
-      ->capture_default_str();
+  add_threads_option(app, threads, "Threads; 0 takes every core");
   app.add_flag("--quick", quick, "Small amounts and few repetitions: less exact, done in a second or two");
-  app.add_option("--progress", progress, "auto (a bar on a terminal), bar, json (one object a line, on stderr) or none")
-      ->check(CLI::IsMember({"auto", "bar", "json", "none"}))
-      ->capture_default_str();
+  add_progress_option(app, progress);
 }
 
 ExitCode CalibrateCommand::run(const std::stop_token& stop) const {
-  if (!output.empty()) {
-    expect_replaceable(output.string());
-    const TemporaryOutput probe(output.string());  // whether its folder can be written to shows before the work
-  }
+  if (!output.empty()) expect_writable(output.string());
   { const TemporaryOutput probe(folder + "/ltx2-calibrate"); }
   Progress shown(parse_progress_mode(progress));
   shown.begin_stage("calibrate", calibration_measurements);
 
   Calibration calibration;
-  calibration.threads = threads > 0 ? threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  calibration.threads = thread_count(threads);
   calibration.folder = folder;
   calibration.stop = stop;
   if (quick) {

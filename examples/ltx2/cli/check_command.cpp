@@ -13,7 +13,6 @@
 #include "check/case.hpp"
 #include "cli/budgets.hpp"
 #include "cli/failure.hpp"
-#include "cli/messages.hpp"
 #include "cli/report_file.hpp"
 #include "cli/run_progress.hpp"
 #include "ltxmem/io/safetensors_writer.hpp"
@@ -45,8 +44,7 @@ class OutputFolders {
 
   void prepare(const std::filesystem::path& folder, const std::string& file) {
     make(folder, folder);
-    expect_replaceable((folder / file).string());
-    const TemporaryOutput probe((folder / file).string());
+    expect_writable((folder / file).string());
   }
 
  private:
@@ -116,7 +114,7 @@ ExitCode CheckCommand::run(const std::stop_token& stop) const {
     const auto plan_with = [&](const Settings& settings) {
       Runtime dry(settings, Runtime::DryRun{ltxmem::find_device_profile("cpu")});
       run_staged(test, case_models, dry);
-      return JobPlan{dry.report()};
+      return JobPlan{std::move(dry.report())};
     };
     const JobPlan plan = plan_within(execution.settings(), execution.automatic, budgets, plan_with);
     Runtime runtime(plan.report.settings, stop, limits_of(budgets));
@@ -125,12 +123,9 @@ ExitCode CheckCommand::run(const std::stop_token& stop) const {
     RunProgress progress(runtime, execution);
     const HostTensors got = run_staged(test, case_models, runtime);
     adopt_plan(runtime.report(), plan.report);
-    all_ok = is_as_planned(runtime.report(),
-                           [&](const std::string& message) {
-                             runtime.report().warnings.push_back(message);
-                             progress.message(warning_text(message));
-                           }) &&
-             all_ok;
+    const bool as_planned =
+        is_as_planned(runtime.report(), [&](const std::string& message) { progress.warn(message); });
+    all_ok = as_planned && all_ok;
     if (!output.empty()) {
       as_running([&] { write_outputs(output / test.stage / (test.name + ".safetensors"), got); });
     }

@@ -7,9 +7,9 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <vector>
 
+#include "cli/shared_options.hpp"
 #include "ltxmem/backend/operations.hpp"
 #include "runtime/scheme.hpp"
 
@@ -59,10 +59,7 @@ void ExecutionOptions::add_to(CLI::App& app) {
       ->check(CLI::IsMember({"f32", "bf16"}))
       ->capture_default_str()
       ->group(group);
-  app.add_option("--threads", threads, "Threads; 0 takes every core. Does not change the result")
-      ->check(CLI::Range(0, 4096))
-      ->capture_default_str()
-      ->group(group);
+  add_threads_option(app, threads, "Threads; 0 takes every core. Does not change the result")->group(group);
   app.add_option_function<std::string>(
          "--scheme",
          [this](const std::string& name) {
@@ -134,10 +131,7 @@ void ExecutionOptions::add_to(CLI::App& app) {
       ->check(CLI::Range(0, 2))
       ->capture_default_str()
       ->group(group);
-  app.add_option("--progress", progress, "auto (a bar on a terminal), bar, json (one object a line, on stderr) or none")
-      ->check(CLI::IsMember({"auto", "bar", "json", "none"}))
-      ->capture_default_str()
-      ->group(group);
+  add_progress_option(app, progress)->group(group);
   app.add_option("--report", report, "Write settings, memory peaks, times and operations of the run to this JSON file")
       ->group(group);
 }
@@ -145,7 +139,7 @@ void ExecutionOptions::add_to(CLI::App& app) {
 Settings ExecutionOptions::settings() const {
   Settings settings;
   settings.dtype = dtype == "f32" ? ltxmem::DType::f32 : ltxmem::DType::bf16;
-  settings.threads = threads > 0 ? threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  settings.threads = thread_count(threads);
   settings.scheme = *find_scheme(scheme);
   settings.query_tile = ltxmem::round_up(query_tile, ltxmem::row_quantum);
   settings.ffn_chunk = std::min(ltxmem::round_up(ffn_chunk, ltxmem::row_quantum), settings.query_tile);

@@ -7,7 +7,6 @@
 
 #include "cli/budgets.hpp"
 #include "cli/failure.hpp"
-#include "cli/messages.hpp"
 #include "cli/report_file.hpp"
 #include "cli/run_progress.hpp"
 #include "media/video_writer.hpp"
@@ -71,10 +70,7 @@ ExitCode GenerateCommand::run(const std::stop_token& stop) const {
   report.mapped_bytes = models.mapped_bytes();
 
   RunProgress progress(runtime, options_.execution);
-  const auto warn = [&](const std::string& message) {
-    report.warnings.push_back(message);
-    progress.message(warning_text(message));
-  };
+  const auto warn = [&](const std::string& message) { progress.warn(message); };
   for (const std::string& message : clip_warnings(request)) warn(message);
   const std::vector<PlacedImage> images = load_images(request, warn);
 

@@ -82,10 +82,7 @@ void PlanCommand::add_to(CLI::App& app) {
 
 ExitCode PlanCommand::run() const {
   const ltxmem::DeviceProfile profile = read_profile(device_profile_);
-  if (!plot_.empty()) {
-    expect_replaceable(plot_);
-    const TemporaryOutput probe(plot_);  // whether its folder can be written to shows before the work
-  }
+  if (!plot_.empty()) expect_writable(plot_);
   const bool is_cpu = profile.name.starts_with("cpu");
   const bool is_described = options_.stated().checkpoint.empty();
   is_described ? validate_clip(options_.stated()) : validate(options_.stated());

@@ -7,8 +7,8 @@
 #include <cstdio>
 
 #include "cli/messages.hpp"
-#include "cli/size.hpp"
 #include "runtime/scheme.hpp"
+#include "runtime/size.hpp"
 
 namespace ltx2 {
 namespace {

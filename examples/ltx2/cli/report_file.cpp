@@ -17,8 +17,7 @@ ReportFile::ReportFile(std::filesystem::path path) : path_(std::move(path)) {
   ltxmem::expects<ltxmem::IoError>(::access(folder.c_str(), W_OK) == 0, "--report ", path_.string(), ": the folder ",
                                    folder.string(), " does not exist or cannot be written to");
   try {
-    expect_replaceable(path_.string());
-    const TemporaryOutput probe(path_.string());
+    expect_writable(path_.string());
   } catch (const ltxmem::IoError& error) {
     throw ltxmem::IoError(std::string("--report ") + error.what());
   }

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "cli/execution_options.hpp"
+#include "cli/messages.hpp"
 #include "cli/progress.hpp"
 #include "runtime/runtime.hpp"
 
@@ -14,7 +15,8 @@ namespace ltx2 {
 class RunProgress {
  public:
   RunProgress(Runtime& runtime, const ExecutionOptions& options)
-      : progress_(options.verbose == 0 ? ProgressMode::none : parse_progress_mode(options.progress)) {
+      : report_(runtime.report()),
+        progress_(options.verbose == 0 ? ProgressMode::none : parse_progress_mode(options.progress)) {
     runtime.watch({.stage_began = [this](const std::string& name) { progress_.begin_stage(name, 0); },
                    .announced = [this](std::int64_t steps) { progress_.extend(steps); },
                    .stepped = [this] { progress_.advance(); },
@@ -24,10 +26,14 @@ class RunProgress {
   RunProgress(const RunProgress&) = delete;
   RunProgress& operator=(const RunProgress&) = delete;
 
-  /// A line for people, above the bar.
-  void message(const std::string& text) { progress_.message(text); }
+  /// A warning for people, above the bar, and for the report.
+  void warn(const std::string& message) {
+    report_.warnings.push_back(message);
+    progress_.message(warning_text(message));
+  }
 
  private:
+  Report& report_;
   Progress progress_;
 };
 

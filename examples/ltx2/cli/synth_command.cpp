@@ -4,6 +4,7 @@
 
 #include "cli/failure.hpp"
 #include "cli/progress.hpp"
+#include "cli/shared_options.hpp"
 #include "media/files.hpp"
 #include "synth/synthesise.hpp"
 
@@ -13,15 +14,12 @@ void SynthCommand::add_to(CLI::App& app) {
   app.add_option("DESCRIPTION", description, "JSON file that says what the model holds; see docs/ltx2/cases.md")
       ->required();
   app.add_option("TARGET", target, "File to write (.safetensors)")->required();
-  app.add_option("--progress", progress, "auto (a bar on a terminal), bar, json (one object a line, on stderr) or none")
-      ->check(CLI::IsMember({"auto", "bar", "json", "none"}))
-      ->capture_default_str();
+  add_progress_option(app, progress);
 }
 
 ExitCode SynthCommand::run(const std::stop_token& stop) const {
   const Description parsed = read_description(description.string());
-  expect_replaceable(target.string());
-  { const TemporaryOutput probe(target.string()); }  // whether its folder can be written to shows before the work
+  expect_writable(target.string());
   Progress shown(parse_progress_mode(progress));
   std::size_t reported = 0;
   SynthesisOptions options;

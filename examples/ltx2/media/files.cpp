@@ -59,6 +59,11 @@ void expect_replaceable(const std::string& path) {
   if (!S_ISREG(status.st_mode)) throw ltxmem::IoError(path + ": exists and is not a regular file");
 }
 
+void expect_writable(const std::string& path) {
+  expect_replaceable(path);
+  const TemporaryOutput probe(path);
+}
+
 std::vector<std::byte> read_file(const std::string& path, std::uint64_t limit_bytes) {
   // Non-blocking, so that a FIFO nobody writes to cannot hang the open; regular files ignore the flag.
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));

@@ -22,6 +22,10 @@ std::vector<std::byte> read_file(const std::string& path, std::uint64_t limit_by
 /// file in the place of a device such as /dev/null.
 void expect_replaceable(const std::string& path);
 
+/// The same, and IoError unless a file can be made in the path's folder: shows before the work what would fail after
+/// it.
+void expect_writable(const std::string& path);
+
 /// A temporary file or folder beside its final place; commit() renames it there, otherwise it is removed.
 ///
 /// The temporary is a hidden name in the folder of the final path, hence on the same file system, so that the rename is

@@ -6,6 +6,7 @@
 
 #include "ltxmem/backend/dry_run/device_profile.hpp"
 #include "ltxmem/core/device.hpp"
+#include "ltxmem/core/error.hpp"
 #include "runtime/report.hpp"
 
 namespace ltx2 {
@@ -16,10 +17,11 @@ struct JobPlan {
   /// planned_peak, at_peak, planned_seconds, operations and parts of each stage; nothing is measured.
   Report report;
 
-  /// The stage that needs most of a space; the first of several. There is at least one stage.
-  const StageReport& peak_stage(ltxmem::MemorySpace space) const;
+  /// Step and buffers where most of a space is needed. There is at least one stage.
   const ltxmem::MemoryPeak& peak(ltxmem::MemorySpace space) const {
-    return peak_stage(space).at_peak[static_cast<std::size_t>(space)];
+    const StageReport* stage = report.peak_stage(space);
+    ltxmem::expects(stage != nullptr, "plan: no stages");
+    return stage->at_peak[static_cast<std::size_t>(space)];
   }
 };
 

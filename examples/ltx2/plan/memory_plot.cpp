@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "media/files.hpp"
+#include "runtime/size.hpp"
 
 namespace ltx2 {
 namespace {
@@ -60,14 +61,6 @@ Unit unit_of(std::size_t bytes) {
     if (static_cast<double>(bytes) >= unit.bytes) best = unit;
   }
   return best;
-}
-
-std::string bytes_text(std::size_t bytes) {
-  const Unit unit = unit_of(bytes);
-  std::array<char, 48> text{};
-  std::snprintf(text.data(), text.size(), unit.bytes == 1 ? "%.0f %s" : "%.2f %s",
-                static_cast<double>(bytes) / unit.bytes, unit.name);
-  return text.data();
 }
 
 std::string grouped(std::size_t value) {
@@ -193,7 +186,7 @@ void draw_legend(Drawing& drawing, const Frame& frame, const MemoryLane& lane,
                 colour_of.at(area.name) + "\"/>\n");
     const std::string name = area.name.size() > 26 ? area.name.substr(0, 25) + "…" : area.name;
     drawing.text(x + 19, y, "name", name);
-    drawing.text(x + legend_width - 34, y, "end", bytes_text(area.most));
+    drawing.text(x + legend_width - 34, y, "end", format_bytes(area.most));
   }
 }
 
@@ -202,7 +195,7 @@ void draw_peak(Drawing& drawing, const Frame& frame, const MemoryLane& lane) {
   const double y = frame.y(lane.peak_bytes);
   drawing.raw("<circle cx=\"" + number(x) + "\" cy=\"" + number(y) + "\" r=\"4\" class=\"mark\"/>\n");
   const std::string text =
-      "peak " + bytes_text(lane.peak_bytes) + " (" + grouped(lane.peak_bytes) + " bytes) in " + lane.peak_step;
+      "peak " + format_bytes(lane.peak_bytes) + " (" + grouped(lane.peak_bytes) + " bytes) in " + lane.peak_step;
   const double width = 1.1 * letter_width * static_cast<double>(text.size());  // bold
   const double start = std::clamp(x - width / 2, left_border, std::max(left_border, left_border + plot_width - width));
   drawing.line(x, y - 5, x, frame.top - 12, "leader");
@@ -220,7 +213,7 @@ void draw_lane(Drawing& drawing, const Frame& frame, const MemoryLane& lane, std
     std::vector<std::size_t> above = below;
     for (std::size_t column = 0; column < columns.count; ++column) above[column] += area.bytes[column];
     drawing.raw("<path class=\"area\" fill=\"" + colour_of.at(area.name) + "\" d=\"" + band(below, above, frame) +
-                "\"><title>" + escaped(area.name + ": up to " + bytes_text(area.most)) + "</title></path>\n");
+                "\"><title>" + escaped(area.name + ": up to " + format_bytes(area.most)) + "</title></path>\n");
     below = std::move(above);
   }
   for (const MemoryPlotColumns::Stage& stage : columns.stages) {
@@ -233,7 +226,7 @@ void draw_lane(Drawing& drawing, const Frame& frame, const MemoryLane& lane, std
     const double y = inside ? frame.y(*budget) : frame.top;
     if (inside) drawing.line(left_border, y, left_border + plot_width, y, "budget");
     drawing.text(left_border + plot_width - 6, y - 5 + (inside ? 0 : 18), "limit",
-                 "budget " + bytes_text(*budget) + (inside ? "" : ", above the picture"));
+                 "budget " + format_bytes(*budget) + (inside ? "" : ", above the picture"));
   }
   draw_legend(drawing, frame, lane, colour_of);
   draw_peak(drawing, frame, lane);

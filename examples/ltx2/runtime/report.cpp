@@ -42,14 +42,11 @@ nlohmann::ordered_json peak_json(const ltxmem::MemoryPeak& peak) {
 }
 
 /// Step and buffers of each space at the peak of the run: those of the first stage that needs most.
-nlohmann::ordered_json at_peak_json(const std::vector<StageReport>& stages) {
+nlohmann::ordered_json at_peak_json(const Report& report) {
   nlohmann::ordered_json json = nlohmann::ordered_json::object();
   for (const ltxmem::MemorySpace space : ltxmem::memory_spaces) {
     const auto index = static_cast<std::size_t>(space);
-    const StageReport* most = nullptr;
-    for (const StageReport& stage : stages) {
-      if (stage.planned_peak[index] > (most == nullptr ? 0 : most->planned_peak[index])) most = &stage;
-    }
+    const StageReport* most = report.peak_stage(space);
     if (most != nullptr && !most->at_peak[index].buffers.empty()) {
       json[std::string(memory_space_name(space))] = peak_json(most->at_peak[index]);
     }
@@ -92,6 +89,13 @@ void add_budgets(nlohmann::ordered_json& json, const std::vector<ltxmem::MemoryB
 SpaceBytes Report::planned_peak() const {
   return maximum(stages, &StageReport::planned_peak);
 }
+const StageReport* Report::peak_stage(ltxmem::MemorySpace space) const {
+  const auto index = static_cast<std::size_t>(space);
+  const auto most = std::max_element(stages.begin(), stages.end(), [index](const auto& a, const auto& b) {
+    return a.planned_peak[index] < b.planned_peak[index];
+  });
+  return most == stages.end() ? nullptr : &*most;
+}
 SpaceBytes Report::measured_peak() const {
   return maximum(stages, &StageReport::measured_peak);
 }
@@ -121,7 +125,7 @@ nlohmann::ordered_json to_json(const Report& report) {
   if (!report.device_profile.empty()) json["device_profile"] = report.device_profile;
   json["mapped_bytes"] = report.mapped_bytes;
   json["planned"] = planned_json(report.planned_peak(), report.predicted_seconds());
-  json["planned"]["at_peak"] = at_peak_json(report.stages);
+  json["planned"]["at_peak"] = at_peak_json(report);
   if (!report.is_plan) {
     json["measured"] = {{"peak_bytes", space_json(report.measured_peak())}, {"seconds", report.seconds()}};
   }

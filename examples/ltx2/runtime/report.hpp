@@ -65,6 +65,8 @@ struct Report {
   std::vector<std::string> warnings;
 
   SpaceBytes planned_peak() const;
+  /// The stage that is planned to need most of a space, the first of several; null without stages.
+  const StageReport* peak_stage(ltxmem::MemorySpace space) const;
   SpaceBytes measured_peak() const;
   double seconds() const;            ///< measured
   double predicted_seconds() const;  ///< 0 without a device profile

@@ -80,13 +80,7 @@ void PlannedWorkspace::note(const Runtime::Plan& plan) {
   for (std::size_t space = 0; space < stage.planned_peak.size(); ++space) {
     stage.planned_peak[space] = std::max(stage.planned_peak[space], runtime_.ledgers_[space].current_bytes());
   }
-  stage.operations.steps += plan.operations.steps;
-  stage.operations.operations += plan.operations.operations;
-  stage.operations.flops += plan.operations.flops;
-  stage.operations.bytes += plan.operations.bytes;
-  stage.operations.transfer_bytes += plan.operations.transfer_bytes;
-  stage.operations.message_bytes += plan.operations.message_bytes;
-  stage.operations.disk_bytes += plan.operations.disk_bytes;
+  stage.operations += plan.operations;
   if (!plan.work) return;
   for (const ltxmem::Replay::Step& step : plan.work->replay.steps) {
     for (std::size_t bound = 0; bound < stage.planned_seconds.size(); ++bound) {

@@ -92,6 +92,7 @@ class Runtime : private HostWork::Source {
       watcher_->stepped();
     });
   }
+  bool is_watched() const noexcept { return watcher_.has_value(); }
   /// Tells the watcher of work that will be run in planned workspaces; run() does it by itself.
   void announce(std::int64_t steps) const {
     if (watcher_) watcher_->announced(steps);

@@ -76,7 +76,7 @@ void TransformerVelocity::operator()(const VelocityRequest& request, ltxmem::Ten
   input.audio = stream_input(request.audio, audio_timesteps, audio_positions_, context.audio);
   input.skips = block_skips(request, layers_);
   if (shared_blocks_ < layers_) input.prefix = {shared_blocks_, prefix_role(request.pass)};
-  if (announce_to_ != nullptr) {
+  if (announce_to_ != nullptr && announce_to_->is_watched()) {
     announce(input, {video, audio});
     announce_to_ = nullptr;
   }
@@ -86,8 +86,10 @@ void TransformerVelocity::operator()(const VelocityRequest& request, ltxmem::Ten
 void TransformerVelocity::announce(TransformerInput input, const TransformerOutput& output) const {
   std::int64_t steps = 0;
   for (const Pass pass : {Pass::conditional, Pass::unconditional, Pass::perturbed, Pass::isolated}) {
+    const std::int64_t count = passes_[static_cast<std::size_t>(pass)];
+    if (count == 0) continue;
     input.prefix.role = prefix_role(pass);
-    steps += passes_[static_cast<std::size_t>(pass)] * model_->plan(input, output).operations.steps;
+    steps += count * model_->plan(input, output).operations.steps;
   }
   announce_to_->announce(steps);
 }

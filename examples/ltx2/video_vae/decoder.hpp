@@ -141,12 +141,9 @@ class VideoDecoder {
 
   using Layers = LayerPipeline<T, VideoResidualStack<T, Backend>, VideoUpsample<T, Backend>>;
 
-  /// A clip's way through the decoder, giving a tile of its frames.
-  struct Stream {
-    typename VideoConvolution<T, Backend>::Stream output;
-    typename Layers::Stream blocks;
-    typename VideoConvolution<T, Backend>::Stream input;
-  };
+  using Stream = ClipStream<T, Backend, Layers>;
+
+  /// The way that gives a tile of the frames.
   Stream open(ltxmem::Arena& carried, const Tile& cells, const TurnShape& turns) const {
     const std::int64_t patches = config_.spatial_factor() / config_.patch_size;
     auto output = output_.open(carried, cells.finer(patches), turns.finer(config_.temporal_factor()));
@@ -170,11 +167,8 @@ class VideoDecoder {
               ltxmem::TensorView<float, 4> frames, ltxmem::Arena& arena) const {
     const auto scope = arena.scope();
     FrameStream<T>& output = stream.output.input;
-    const ltxmem::Extents<4> window = output.window_extents();
-    const auto memory =
-        arena.take<T>("decoder activations",
-                      ltxmem::Extents<1>{std::max(ltxmem::element_count(window), stream.blocks.working_elements())});
-    const auto activations = dense_in(memory, window);
+    const auto memory = stream.take_activations("decoder activations", arena);
+    const auto activations = dense_in(memory, output.window_extents());
     const auto enter = [&](ltxmem::TensorView<T, 4> y) { return run_input(backend, stream, latent, last, y, arena); };
     const Turn in = blocks_(backend, "decoder block", stream.blocks, enter, memory, output.fresh(activations), arena);
     if (in.frames == 0 && !in.last) return {};

@@ -141,12 +141,8 @@ class VideoEncoder {
 
   using Layers = LayerPipeline<T, VideoResidualStack<T, Backend>, VideoDownsample<T, Backend>>;
 
-  /// A clip's way through the encoder.
-  struct Stream {
-    typename VideoConvolution<T, Backend>::Stream output;
-    typename Layers::Stream blocks;
-    typename VideoConvolution<T, Backend>::Stream input;
-  };
+  using Stream = ClipStream<T, Backend, Layers>;
+
   Stream open(ltxmem::Arena& carried, const Tile& cells, const TurnShape& turns) const {
     auto output = output_.open(carried, cells, turns);
     auto blocks = blocks_.open(carried, output.input.tile(), turns);
@@ -159,14 +155,11 @@ class VideoEncoder {
               ltxmem::TensorView<float, 4> latent, ltxmem::Arena& arena) const {
     const auto scope = arena.scope();
     FrameStream<T>& output = stream.output.input;
-    const ltxmem::Extents<4> window = output.window_extents();
     const auto all = stream.output.output.extents(output.turns().most(), output_.outputs());
     const auto normalised = arena.take<float>("latent", all).rows(0, latent.extent(0));
     const auto mean = arena.take<T>("latent mean", all).rows(0, latent.extent(0));
-    const auto memory =
-        arena.take<T>("encoder activations",
-                      ltxmem::Extents<1>{std::max(ltxmem::element_count(window), stream.blocks.working_elements())});
-    const auto activations = dense_in(memory, window);
+    const auto memory = stream.take_activations("encoder activations", arena);
+    const auto activations = dense_in(memory, output.window_extents());
     const auto enter = [&](ltxmem::TensorView<T, 4> y) { return run_input(backend, stream, video, last, y, arena); };
     const Turn in = blocks_(backend, "encoder block", stream.blocks, enter, memory, output.fresh(activations), arena);
     const auto fresh = output.fresh(activations).rows(0, in.frames);

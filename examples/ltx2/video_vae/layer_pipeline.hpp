@@ -91,4 +91,18 @@ class LayerPipeline {
   std::vector<std::variant<Layers...>> layers_;
 };
 
+/// A clip's way through one direction of an autoencoder: a convolution, the layers, a convolution.
+template <ltxmem::Element T, class Backend, class Layers>
+struct ClipStream {
+  typename VideoConvolution<T, Backend>::Stream output;
+  typename Layers::Stream blocks;
+  typename VideoConvolution<T, Backend>::Stream input;
+
+  /// Memory that the last layer and the output convolution work in, by turns.
+  ltxmem::TensorView<T, 1> take_activations(const char* name, ltxmem::Arena& arena) const {
+    const std::int64_t window = ltxmem::element_count(output.input.window_extents());
+    return arena.take<T>(name, ltxmem::Extents<1>{std::max(window, blocks.working_elements())});
+  }
+};
+
 }  // namespace ltx2

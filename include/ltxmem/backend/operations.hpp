@@ -8,6 +8,7 @@
 #include "ltxmem/core/dtype.hpp"
 #include "ltxmem/core/tensor_view.hpp"
 #include "ltxmem/core/weight_view.hpp"
+#include "ltxmem/math/activation.hpp"
 
 /// The arguments of the backend operations: plain aggregates of views, the same for every backend.
 ///
@@ -23,13 +24,6 @@ inline constexpr std::int64_t row_quantum = 256;
 /// Keys after which attention may change its running maximum. Transport tiles of keys are whole quanta, except the last
 /// of a sequence.
 inline constexpr std::int64_t key_quantum = 256;
-
-enum class Activation : std::uint8_t {
-  none,
-  gelu_tanh,      ///< 0.5 z (1 + tanh(sqrt(2/pi) (z + 0.044715 z^3)))
-  silu,           ///< z / (1 + e^-z)
-  twice_sigmoid,  ///< 2 / (1 + e^-z)
-};
 
 /// A row vector chosen per token: token n uses rows[index[n]]. Without an index every token uses row 0.
 ///

@@ -67,4 +67,22 @@ LTXMEM_HOST_DEVICE inline float twice_sigmoid(float z) {
   return 2.0F / (1.0F + detail::exponential(-z));
 }
 
+enum class Activation : std::uint8_t {
+  none,
+  gelu_tanh,      ///< 0.5 z (1 + tanh(sqrt(2/pi) (z + 0.044715 z^3)))
+  silu,           ///< z / (1 + e^-z)
+  twice_sigmoid,  ///< 2 / (1 + e^-z)
+};
+
+/// One value; whoever has a whole row chooses once for all of it.
+LTXMEM_HOST_DEVICE inline float activate(Activation activation, float z) {
+  switch (activation) {
+    case Activation::none: break;
+    case Activation::gelu_tanh: return gelu_tanh(z);
+    case Activation::silu: return silu(z);
+    case Activation::twice_sigmoid: return twice_sigmoid(z);
+  }
+  return z;
+}
+
 }  // namespace ltxmem

@@ -10,7 +10,6 @@
 
 #include "ltxmem/backend/concepts.hpp"
 #include "ltxmem/core/resource.hpp"
-#include "ltxmem/math/activation.hpp"
 #include "ltxmem/memory/arena.hpp"
 #include "ltxmem/parallel/communicator.hpp"
 #include "ltxmem/parallel/partition.hpp"
@@ -26,16 +25,6 @@ struct FinishRows {
   TensorView<const float, 2> sums;
   LinearEpilogue<Out> epilogue;
   TensorView<Out, 2> y;
-
-  static float activate(Activation activation, float z) {
-    switch (activation) {
-      case Activation::none: break;
-      case Activation::gelu_tanh: return gelu_tanh(z);
-      case Activation::silu: return silu(z);
-      case Activation::twice_sigmoid: return twice_sigmoid(z);
-    }
-    return z;
-  }
 
   void operator()(std::int64_t row) const {
     const TokenRows& gate = epilogue.gate;

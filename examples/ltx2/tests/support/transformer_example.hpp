@@ -153,6 +153,38 @@ class MadeUpInput {
   ltxmem::Extents<2> audio_extents_;
 };
 
+/// What some calls of one model gave, video then audio, and what they took together.
+struct PassesResult {
+  std::vector<float> values;
+  double flops = 0;
+  SpaceBytes planned{};
+  SpaceBytes measured{};
+};
+
+/// So many calls of one model, each of the input as prepare(call) leaves it.
+template <class Prepare>
+PassesResult run_passes(MadeUpInput& input, const Checkpoint& checkpoint, const Settings& settings, int calls,
+                        const Prepare& prepare) {
+  Runtime runtime(settings);
+  PassesResult result;
+  {
+    const Stage stage(runtime, "passes");
+    TransformerModel model(runtime, checkpoint);
+    for (int call = 0; call < calls; ++call) {
+      prepare(call);
+      model.predict(input.input(), input.output());
+      for (const auto& view : {input.output().video, input.output().audio}) {
+        result.values.insert(result.values.end(), view.data(), view.data() + view.size());
+      }
+    }
+  }
+  const StageReport& stage = runtime.report().stages.back();
+  result.flops = stage.operations.flops;
+  result.planned = stage.planned_peak;
+  result.measured = stage.measured_peak;
+  return result;
+}
+
 /// How a pass is cut up and shared out.
 struct Execution {
   std::int64_t query_tile;

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "transformer/saved_prefix.hpp"
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -23,36 +24,14 @@ using Role = SharedPrefix::Role;
 constexpr std::int64_t layers = 4;
 constexpr std::int64_t shared = 2;
 
-struct Result {
-  std::vector<float> values;
-  double flops = 0;
-  SpaceBytes planned{};
-  SpaceBytes measured{};
-};
-
 /// Two steps of three passes each: conditional, unconditional (here: with another skip), perturbed in the third block.
-Result run_steps(MadeUpInput& input, const Checkpoint& checkpoint, const Settings& settings) {
-  Runtime runtime(settings);
-  Result result;
-  {
-    const Stage stage(runtime, "steps");
-    TransformerModel model(runtime, checkpoint);
-    for (int pass = 0; pass < 6; ++pass) {
-      const Role role = std::array{Role::save, Role::keep, Role::resume}[static_cast<std::size_t>(pass % 3)];
-      input.prefix = {shared, role};
-      input.skips.assign(static_cast<std::size_t>(layers), {.audio_to_video = role == Role::keep});
-      input.skips[shared].video_self = role == Role::resume;
-      model.predict(input.input(), input.output());
-      for (const auto& view : {input.output().video, input.output().audio}) {
-        result.values.insert(result.values.end(), view.data(), view.data() + view.size());
-      }
-    }
-  }
-  const StageReport& stage = runtime.report().stages.back();
-  result.flops = stage.operations.flops;
-  result.planned = stage.planned_peak;
-  result.measured = stage.measured_peak;
-  return result;
+PassesResult run_steps(MadeUpInput& input, const Checkpoint& checkpoint, const Settings& settings) {
+  return run_passes(input, checkpoint, settings, 6, [&](int pass) {
+    const Role role = std::array{Role::save, Role::keep, Role::resume}[static_cast<std::size_t>(pass % 3)];
+    input.prefix = {shared, role};
+    input.skips.assign(static_cast<std::size_t>(layers), {.audio_to_video = role == Role::keep});
+    input.skips[shared].video_self = role == Role::resume;
+  });
 }
 
 Settings settings_with(std::optional<MemorySpace> saved_prefix, Scheme scheme, ltxmem::DType dtype) {
@@ -80,10 +59,10 @@ TEST_CASE("A saved prefix changes no bit, saves its blocks, and takes the planne
   }
   for (const ltxmem::DType dtype : {ltxmem::DType::f32, ltxmem::DType::bf16}) {
     for (const Scheme scheme : schemes) {
-      const Result computed = run_steps(input, *checkpoint, settings_with({}, scheme, dtype));
+      const PassesResult computed = run_steps(input, *checkpoint, settings_with({}, scheme, dtype));
       for (const MemorySpace space : {MemorySpace::device, MemorySpace::pinned}) {
         INFO(scheme_name(scheme) << ", saved in " << memory_space_name(space) << " memory");
-        const Result saved = run_steps(input, *checkpoint, settings_with(space, scheme, dtype));
+        const PassesResult saved = run_steps(input, *checkpoint, settings_with(space, scheme, dtype));
         CHECK(same_bits(saved.values, computed.values));
         CHECK(saved.flops < computed.flops);
         CHECK(saved.planned == saved.measured);
@@ -96,10 +75,10 @@ TEST_CASE("A saved prefix costs the elements of both streams, no more", "[prefix
   SynthesisedCheckpoint checkpoint(tiny_transformer("ltx23_tiny", layers));
   const TransformerConfig& config = checkpoint.config();
   MadeUpInput input(config, 4, 16, 16, 256);
-  const Result computed = run_steps(input, *checkpoint, settings_with({}, Scheme::e1, ltxmem::DType::bf16));
-  const Result device =
+  const PassesResult computed = run_steps(input, *checkpoint, settings_with({}, Scheme::e1, ltxmem::DType::bf16));
+  const PassesResult device =
       run_steps(input, *checkpoint, settings_with(MemorySpace::device, Scheme::e1, ltxmem::DType::bf16));
-  const Result pinned =
+  const PassesResult pinned =
       run_steps(input, *checkpoint, settings_with(MemorySpace::pinned, Scheme::e1, ltxmem::DType::bf16));
   const auto bytes = static_cast<std::size_t>(2 * (1024 * config.width() + 256 * config.audio_width()));
   const auto slots = static_cast<std::size_t>(2 * 2 * 256 * (config.width() + config.audio_width()));
@@ -113,11 +92,11 @@ TEST_CASE("A saved prefix gives the same bits with streamed weights", "[prefix]"
   SynthesisedCheckpoint checkpoint(tiny_transformer("ltx23_tiny", layers));
   MadeUpInput input(checkpoint.config(), 2, 6, 6, 20);
   Settings settings = settings_with({}, Scheme::e1, ltxmem::DType::bf16);
-  const Result computed = run_steps(input, *checkpoint, settings);
+  const PassesResult computed = run_steps(input, *checkpoint, settings);
   settings.saved_prefix = MemorySpace::device;
   for (const std::int64_t resident : {0, 1, 3}) {
     settings.weights = {.stream = true, .slots = 2, .resident_blocks = resident};
-    const Result saved = run_steps(input, *checkpoint, settings);
+    const PassesResult saved = run_steps(input, *checkpoint, settings);
     CHECK(same_bits(saved.values, computed.values));
     CHECK(saved.planned == saved.measured);
   }

@@ -49,38 +49,18 @@ Settings settings_with(const WeightPlacement& weights, ltxmem::DType dtype = ltx
   return settings;
 }
 
-/// The velocities of two calls, the second with a perturbation.
-struct Result {
-  std::vector<float> values;
-  SpaceBytes planned{};
-  SpaceBytes measured{};
-};
-
-Result run(MadeUpInput& input, const Checkpoint& checkpoint, const Settings& settings) {
-  Runtime runtime(settings);
-  Result result;
-  {
-    const Stage stage(runtime, "passes");
-    TransformerModel model(runtime, checkpoint);
-    for (int call = 0; call < 2; ++call) {
-      input.skips.assign(static_cast<std::size_t>(layers), {.video_self = call == 1});
-      model.predict(input.input(), input.output());
-      for (const auto& view : {input.output().video, input.output().audio}) {
-        result.values.insert(result.values.end(), view.data(), view.data() + view.size());
-      }
-    }
-  }
-  result.planned = runtime.report().stages.back().planned_peak;
-  result.measured = runtime.report().stages.back().measured_peak;
-  return result;
+/// Two calls, the second with a perturbation.
+PassesResult run(MadeUpInput& input, const Checkpoint& checkpoint, const Settings& settings) {
+  return run_passes(input, checkpoint, settings, 2,
+                    [&](int call) { input.skips.assign(static_cast<std::size_t>(layers), {.video_self = call == 1}); });
 }
 
 void check_placements(const Checkpoint& checkpoint, ltxmem::DType dtype) {
   MadeUpInput input(*checkpoint.config().transformer, 2, 6, 6, 20);
-  const Result in_place = run(input, checkpoint, settings_with({}, dtype));
+  const PassesResult in_place = run(input, checkpoint, settings_with({}, dtype));
   for (const WeightPlacement& placement : placements()) {
     INFO(text_of(placement));
-    const Result result = run(input, checkpoint, settings_with(placement, dtype));
+    const PassesResult result = run(input, checkpoint, settings_with(placement, dtype));
     CHECK(same_bits(result.values, in_place.values));
     CHECK(result.measured == result.planned);
     CHECK(result.measured[0] > in_place.measured[0]);

@@ -56,15 +56,6 @@ struct DeviceWeight {
   }
 };
 
-LTXMEM_DEVICE float activate(Activation activation, float value) {
-  switch (activation) {
-    case Activation::gelu_tanh: return gelu_tanh(value);
-    case Activation::silu: return silu(value);
-    case Activation::twice_sigmoid: return twice_sigmoid(value);
-    default: return value;
-  }
-}
-
 /// The sum over the warp, the same bits in every lane.
 LTXMEM_DEVICE float warp_sum(float value) {
 #pragma unroll

@@ -104,6 +104,16 @@ class Record final : public MemoryObserver {
     std::int64_t message_bytes = 0;   ///< of each exchange the longer direction
     std::int64_t disk_bytes = 0;
 
+    Totals& operator+=(const Totals& other) noexcept {
+      steps += other.steps;
+      operations += other.operations;
+      flops += other.flops;
+      bytes += other.bytes;
+      transfer_bytes += other.transfer_bytes;
+      message_bytes += other.message_bytes;
+      disk_bytes += other.disk_bytes;
+      return *this;
+    }
     friend bool operator==(const Totals&, const Totals&) = default;
   };
 

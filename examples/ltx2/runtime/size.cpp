@@ -1,6 +1,6 @@
 // SPDX-FileCopyrightText: The ltxmem authors
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/size.hpp"
+#include "runtime/size.hpp"
 
 #include <array>
 #include <charconv>
