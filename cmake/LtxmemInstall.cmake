@@ -9,7 +9,8 @@ set(package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/ltxmem")
 # One export file per part, so that a component is offered exactly when it was installed.
 foreach(part IN LISTS LTXMEM_PARTS)
   get_target_property(target ltxmem::${part} ALIASED_TARGET)
-  install(TARGETS ${target} EXPORT ltxmem-${part} FILE_SET HEADERS DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
+  install(TARGETS ${target} EXPORT ltxmem-${part} FILE_SET HEADERS DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"
+          FILE_SET kernels DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
   install(EXPORT ltxmem-${part} NAMESPACE ltxmem:: DESTINATION "${package_dir}")
 endforeach()
 

@@ -11,6 +11,7 @@
 #include "ltxmem/attention/tiled_attention.hpp"
 #include "ltxmem/attention/ulysses_attention.hpp"
 #include "ltxmem/backend/cpu/backend.hpp"
+#include "ltxmem/backend/cuda/target.hpp"
 #include "ltxmem/backend/dry_run/backend.hpp"
 #include "ltxmem/backend/dry_run/device_profile_json.hpp"
 #include "ltxmem/backend/dry_run/replay.hpp"

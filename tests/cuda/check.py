@@ -35,33 +35,34 @@ def compile_kernels(options):
     pathlib.Path(f"{stem}.log").write_text(run.stderr)
 
 
+def template_arguments(rest):
+    """The arguments behind an I, and what follows its E."""
+    arguments = []
+    while rest[0] != "E":
+        if found := re.match(r"f|S\d*_|Li(\d+)E", rest):
+            arguments.append(found.group(1) or ("float" if found.group(0) == "f" else "same"))
+            rest = rest[found.end():]
+        elif found := re.match(r"NS\d*_(\d+)", rest):
+            end = found.end() + int(found.group(1))
+            name, rest = rest[found.end():end], rest[end:]
+            if rest[0] == "I":
+                inner, rest = template_arguments(rest[1:])
+                name += f"<{','.join(inner)}>"
+            arguments.append(name)
+            rest = rest[1:]
+        else:
+            raise ValueError(rest)
+    return arguments, rest[1:]
+
+
 def short_name(mangled):
     """flash_attention<bfloat16,128,64> from the mangled name, which is all that a toolkit without cu++filt has."""
     match = re.match(r"_ZN6ltxmem4cuda(\d+)", mangled)
     if not match:
         return mangled
-    length = int(match.group(1))
-    rest = mangled[match.end():]
-    name, rest = rest[:length], rest[length:]
-    arguments = []
-    if rest.startswith("I"):
-        rest = rest[1:]
-        while rest and rest[0] != "E":
-            for pattern, kind in ((r"f", "float"), (r"NS_(\d+)", None), (r"Li(\d+)E", "number"), (r"S\d*_", "same")):
-                found = re.match(pattern, rest)
-                if found:
-                    break
-            if not found:
-                return mangled
-            if pattern.startswith("NS_"):
-                size = int(found.group(1))
-                end = found.end() + size
-                arguments.append(rest[found.end():end])
-                rest = rest[end + 1:]
-            else:
-                arguments.append(found.group(1) if kind == "number" else kind)
-                rest = rest[found.end():]
-    return f"{name}<{','.join(arguments)}>"
+    end = match.end() + int(match.group(1))
+    name, rest = mangled[match.end():end], mangled[end:]
+    return f"{name}<{','.join(template_arguments(rest[1:])[0])}>"
 
 
 def parse(log):

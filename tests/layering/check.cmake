@@ -39,9 +39,9 @@ set(foreign
   "(^|/)mpi_[^/]*$ includes mpi\\.h"
   "(^|/)nccl_[^/]*$ includes nccl\\.h"
   "(^|/)nccl_[^/]*$ includes cuda.*\\.h"
-  "^backend/cuda/ includes (cuda|cublas|cub/|thrust/).*"
+  "(^|/)cuda_[^/]*$|\\.cuh$ includes (cuda|cublas|cub/|thrust/).*"
   "^io/ includes (fcntl|unistd|sys/[a-z]+)\\.h")
-set(optional "(^|/)(onednn|highway|avx512|mpi|nccl)_[^/]*$|^backend/cuda/|\\.cuh$")
+set(optional "(^|/)(onednn|highway|avx512|mpi|nccl|cuda)_[^/]*$|\\.cuh$")
 
 set(violations "")
 macro(violation text)

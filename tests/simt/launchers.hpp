@@ -2,8 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "ltxmem/backend/cuda/kernels/elementwise.cuh"
+#include "ltxmem/backend/cuda/kernels/convolution.cuh"
 #include "ltxmem/backend/cuda/kernels/flash_attention.cuh"
+#include "ltxmem/backend/cuda/kernels/linear.cuh"
 #include "ltxmem/backend/cuda/kernels/norm.cuh"
 #include "simt/executor.hpp"
 
@@ -35,13 +36,17 @@ Report run_reset(const DeviceSoftmaxState& state, std::int64_t rows, std::int64_
 Report run_merge(const DeviceSoftmaxState& from, const DeviceSoftmaxState& into, std::int64_t rows, std::int64_t heads,
                  std::int64_t head_dim, const Options& options);
 template <class T>
-Report run_gated_residual(Rows<const T> x, Rows<const T> residual, DeviceTokenRows gate, Rows<T> y, std::int64_t rows,
-                          std::int64_t columns, int width, const Options& options);
-template <class T>
-Report run_activate(Rows<const T> x, ltxmem::Activation activation, Rows<T> y, std::int64_t rows, std::int64_t columns,
-                    int width, const Options& options);
+Report run_head_norm_factors(Rows<const T> x, std::int64_t rows, std::int64_t width, float eps, float* factors,
+                             const Options& options);
+template <class Out>
+Report run_finish(const ltxmem::cuda::FinishKernelArguments<Out>& arguments, std::int64_t rows, int width,
+                  const Options& options);
+Report run_product_factors(float strength, const float* scale, float beta, float* factors);
 template <class From, class To>
 Report run_cast(Rows<const From> from, Rows<To> to, std::int64_t rows, std::int64_t columns, int width,
                 const Options& options);
+/// Places is ConvolutionPlaces or TransposedPlaces of T.
+template <class T, class Places>
+Report run_convolution(const ltxmem::cuda::ConvolutionKernelArguments<Places>& arguments, const Options& options);
 
 }  // namespace simt

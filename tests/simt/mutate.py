@@ -28,6 +28,8 @@ PLAIN = "kernels/plain_attention.cuh"
 STATE = "kernels/softmax_state.cuh"
 NORM = "kernels/norm.cuh"
 ELEMENTWISE = "kernels/elementwise.cuh"
+LINEAR = "kernels/linear.cuh"
+CONVOLUTION = "kernels/convolution.cuh"
 ROWS = "rows.cuh"
 
 # file, text, replacement, which occurrence of the text (from 1)
@@ -89,19 +91,42 @@ EDITS = [
     (NORM, "low * cosine - high * sine", "low * cosine + high * sine", 1),
     (NORM, "turning % a.axes", "turning / a.axes", 1),
     (NORM, "- a.identity_slots", "", 1),
-    (NORM, "? slot % half_dim : slot", "? slot : slot", 1),
+    (NORM, "? slot % half_dim : a.first", "? slot : a.first", 1),
+    (NORM, "a.first_slot + slot", "slot", 1),
+    (NORM, "if (a.row_factors != nullptr)", "if (false)", 1),
+    (NORM, "c < width; c += row_threads", "c + 1 < width; c += row_threads", 1),
+    (NORM, "if (threadIdx.x == 0) store(factors", "store(factors", 1),
     (ELEMENTWISE, "if (work.column >= columns) return;", "", 1),
-    (ELEMENTWISE, "if (work.column >= columns) return;", "", 2),
-    (ELEMENTWISE, "if (work.column >= columns) return;", "", 3),
-    (ELEMENTWISE, "static_cast<float>(before.at[i]) +", "static_cast<float>(piece.at[i]) +", 1),
-    (ELEMENTWISE, "activate(activation, ", "(", 1),
+    (ELEMENTWISE, "static_cast<To>(static_cast<float>(piece.at[i]))", "To(0.0F)", 1),
+    (LINEAR, "if (work.column >= a.columns) return;", "", 1),
+    (LINEAR, "value.at[i] += more.at[i];", "", 1),
+    (LINEAR, "value.at[i] += a.bias.at(work.column + i);", "value.at[i] += a.bias.at(work.column);", 1),
+    (LINEAR, "value.at[i] *= load(gate + i);", "value.at[i] *= load(gate);", 1),
+    (LINEAR, "activate(a.activation, value.at[i])", "value.at[i]", 1),
+    (LINEAR, "strength * load(scale)", "load(scale)", 1),
+    (CONVOLUTION, "present && first + row < a.positions", "present", 1),
+    (CONVOLUTION, "present && first_output + row < a.outputs", "present", 1),
+    (CONVOLUTION, "channel + low < a.channels", "true", 1),
+    (CONVOLUTION, "if (first + high + 16 * i < a.positions)", "if (true)", 1),
+    (CONVOLUTION, "if (output < a.outputs)", "if (true)", 1),
+    (CONVOLUTION, "sums[i][j] * scale", "sums[i][j]", 1),
+    (CONVOLUTION, "if (from != nullptr) value", "value", 1),
+    (CONVOLUTION, "before ? 0 : in[axis] - 1", "before ? in[axis] - 1 : 0", 1),
+    (CONVOLUTION, "2 * (in[axis] - 1) - at", "2 * in[axis] - 1 - at", 1),
+    (CONVOLUTION, "taps[axis] * dilation[axis]", "taps[axis]", 1),
+    (CONVOLUTION, "- pad_before[axis]", "", 1),
+    (CONVOLUTION, "at / stride >= length", "at / stride > length", 1),
+    (CONVOLUTION, "at % stride != 0 ||", "", 1),
+    (CONVOLUTION, "output * kernel + tap", "output + tap", 1),
+    (CONVOLUTION, "[convolution_tile + 2]", "[convolution_tile]", 1),
 ]
 
 CONCERNS = {FLASH: ["attention_kernels"], PLAIN: ["attention_kernels"], STATE: ["attention_kernels"],
-            NORM: ["row_kernels"], ELEMENTWISE: ["row_kernels"], ROWS: ["attention_kernels", "row_kernels"]}
+            NORM: ["row_kernels"], ELEMENTWISE: ["row_kernels"], LINEAR: ["row_kernels"],
+            CONVOLUTION: ["convolution_kernels"], ROWS: ["attention_kernels", "row_kernels"]}
 CASES = {FLASH: "[flash][quick],[counters]", PLAIN: "[flash][quick],[plain][quick],[counters]",
          STATE: "[state],[plain][quick],[flash][quick]", NORM: "[norm],[head norm]", ELEMENTWISE: "[elementwise]",
-         ROWS: "[norm],[elementwise],[plain][quick]"}
+         LINEAR: "[linear]", CONVOLUTION: "[convolution]", ROWS: "[norm],[linear],[plain][quick]"}
 
 
 def mutants(root):

@@ -33,18 +33,21 @@ Report run_head_norm(const cuda::HeadNormKernelArguments<T>& arguments, std::int
 }
 
 template <class T>
-Report run_gated_residual(Rows<const T> x, Rows<const T> residual, DeviceTokenRows gate, Rows<T> y, std::int64_t rows,
-                          std::int64_t columns, int width, const Options& options) {
-  const auto kernel = width == 1 ? &cuda::gated_residual<T, 1> : &cuda::gated_residual<T, wide<T>>;
-  return launch(kernel, element_grid(rows, columns, width), {cuda::row_threads}, 0, options, x, residual, gate, y,
-                columns);
+Report run_head_norm_factors(Rows<const T> x, std::int64_t rows, std::int64_t width, float eps, float* factors,
+                             const Options& options) {
+  return launch(&cuda::head_norm_factors<T>, {static_cast<unsigned>(rows)}, {cuda::row_threads},
+                sizeof(cuda::NormShared), options, x, width, eps, factors, 1);
 }
 
-template <class T>
-Report run_activate(Rows<const T> x, ltxmem::Activation activation, Rows<T> y, std::int64_t rows, std::int64_t columns,
-                    int width, const Options& options) {
-  const auto kernel = width == 1 ? &cuda::activate_rows<T, 1> : &cuda::activate_rows<T, wide<T>>;
-  return launch(kernel, element_grid(rows, columns, width), {cuda::row_threads}, 0, options, x, activation, y, columns);
+template <class Out>
+Report run_finish(const cuda::FinishKernelArguments<Out>& arguments, std::int64_t rows, int width,
+                  const Options& options) {
+  const auto kernel = width == 1 ? &cuda::finish_linear<Out, 1> : &cuda::finish_linear<Out, 4>;
+  return launch(kernel, element_grid(rows, arguments.columns, width), {cuda::row_threads}, 0, options, arguments);
+}
+
+Report run_product_factors(float strength, const float* scale, float beta, float* factors) {
+  return launch(&cuda::product_factors<0>, {1}, {1}, 0, {}, strength, scale, beta, factors);
 }
 
 template <class From, class To>
@@ -58,10 +61,8 @@ Report run_cast(Rows<const From> from, Rows<To> to, std::int64_t rows, std::int6
 #define SIMT_ROWS(T)                                                                                        \
   template Report run_norm(const cuda::NormKernelArguments<T>&, std::int64_t, int, const Options&);         \
   template Report run_head_norm(const cuda::HeadNormKernelArguments<T>&, std::int64_t, const Options&);     \
-  template Report run_gated_residual(Rows<const T>, Rows<const T>, DeviceTokenRows, Rows<T>, std::int64_t,  \
-                                     std::int64_t, int, const Options&);                                    \
-  template Report run_activate(Rows<const T>, ltxmem::Activation, Rows<T>, std::int64_t, std::int64_t, int, \
-                               const Options&);
+  template Report run_head_norm_factors(Rows<const T>, std::int64_t, std::int64_t, float, float*, const Options&); \
+  template Report run_finish(const cuda::FinishKernelArguments<T>&, std::int64_t, int, const Options&);
 SIMT_ROWS(float)
 SIMT_ROWS(ltxmem::bfloat16)
 SIMT_ROWS(ltxmem::half)
@@ -71,6 +72,9 @@ SIMT_CAST(float, ltxmem::bfloat16)
 SIMT_CAST(float, ltxmem::half)
 SIMT_CAST(ltxmem::bfloat16, float)
 SIMT_CAST(ltxmem::half, float)
+SIMT_CAST(ltxmem::float8_e4m3, float)
+SIMT_CAST(ltxmem::float8_e4m3, ltxmem::bfloat16)
+SIMT_CAST(ltxmem::float8_e4m3, ltxmem::half)
 // NOLINTEND
 
 }  // namespace simt

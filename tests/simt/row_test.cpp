@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 #include <cmath>
+#include <cstring>
 #include <vector>
 
 #include "simt/device_buffer.hpp"
@@ -177,66 +178,145 @@ TEMPLATE_TEST_CASE("head norm and rotary embedding agree with double precision",
   }
 }
 
-TEMPLATE_TEST_CASE("gated residual, activations and casts agree with double precision", "[elementwise][quick]", float,
-                   bfloat16, half) {
+TEMPLATE_TEST_CASE("some heads of a row, with its factor and their place in the rotary tables, get the bits of the row",
+                   "[head norm][quick]", float, bfloat16, half) {
   using T = TestType;
-  constexpr int wide = 16 / sizeof(T);
-  for (const std::int64_t columns : {1, 77, 300, 4096}) {
-    for (const int width : {1, wide}) {
+  const std::int64_t rows = 3, heads = 6, head_dim = 10, width = heads * head_dim, frequencies = 10, axes = 3;
+  const auto x = random_values<T>(rows * width, 1);
+  const DeviceBuffer<float> cosine("cosine", random_values<float>(4 * frequencies, 3));
+  const DeviceBuffer<float> sine("sine", random_values<float>(4 * frequencies, 4));
+  const DeviceBuffer<std::int32_t> coordinate("coordinate", {0, 2, 3, 1, 3, 0, 2, 2, 1});
+  const DeviceBuffer<float> weight("weight", random_values<float>(width, 2));
+  for (const RotaryLayout layout : {RotaryLayout::split, RotaryLayout::interleaved}) {
+    cuda::HeadNormKernelArguments<T> a;
+    const DeviceBuffer<T> whole("whole", x, true);
+    a.x = {whole.data(), width};
+    a.heads = heads;
+    a.head_dim = head_dim;
+    a.weight = {weight.data(), DType::f32};
+    a.cosine = {cosine.data(), frequencies};
+    a.sine = {sine.data(), frequencies};
+    a.coordinate = {coordinate.data(), axes};
+    a.axes = axes;
+    a.identity_slots = 2;
+    a.layout = layout;
+    REQUIRE(simt::run_head_norm<T>(a, rows, {1, false}).text() == "");
+
+    const DeviceBuffer<T> pieces("pieces", x, true);
+    const DeviceBuffer<float> factors("factors", rows);
+    const auto factored =
+        simt::run_head_norm_factors<T>({pieces.data(), width}, rows, width, a.eps, factors.data(), {2, false});
+    REQUIRE(factored.text() == "");
+    CHECK(factored.counters.global_loaded_bytes == static_cast<std::uint64_t>(rows * width) * sizeof(T));
+    CHECK(factored.counters.global_stored_bytes == static_cast<std::uint64_t>(rows) * 4);
+    for (const std::int64_t first : {0, 2, 4}) {
+      cuda::HeadNormKernelArguments<T> part = a;
+      part.x = {pieces.data() + first * head_dim, width};
+      part.heads = 2;
+      part.first_slot = first * head_dim / 2;
+      part.weight = {weight.data() + first * head_dim, DType::f32};
+      part.row_factors = factors.data();
+      REQUIRE(simt::run_head_norm<T>(part, rows, {}).text() == "");
+    }
+    CHECK(std::memcmp(pieces.data(), whole.data(), x.size() * sizeof(T)) == 0);
+  }
+}
+
+TEMPLATE_TEST_CASE("the epilogue of a linear operation agrees with double precision", "[linear][quick]", float, bfloat16,
+                   half) {
+  using T = TestType;
+  for (const std::int64_t columns : {1, 77, 300, 2048}) {
+    for (const int width : {1, 4}) {
       if (columns % width != 0) continue;
       const std::int64_t rows = 2;
-      const auto x = random_values<T>(rows * columns, 1);
-      const auto residual = random_values<T>(rows * columns, 2);
-      const auto gate = random_values<float>(3 * columns, 3);
+      const auto sums = random_values<float>(rows * columns, 1);
+      const auto addend = random_values<float>(rows * columns, 2);
+      const auto residual = random_values<T>(rows * columns, 3);
+      const auto gate = random_values<float>(3 * columns, 4);
+      const auto bias = random_values<bfloat16>(columns, 5);
       const std::vector<std::int32_t> index{2, 1};
-      const DeviceBuffer<T> device_x("x", x);
-      const DeviceBuffer<T> device_y("y", residual, true);
+      const DeviceBuffer<float> device_sums("sums", sums);
+      const DeviceBuffer<float> device_addend("addend", addend);
       const DeviceBuffer<float> device_gate("gate", gate);
+      const DeviceBuffer<bfloat16> device_bias("bias", bias);
       const DeviceBuffer<std::int32_t> device_index("index", index);
-      const auto report = simt::run_gated_residual<T>({device_x.data(), columns}, {device_y.data(), columns},
-                                                      {device_gate.data(), columns, device_index.data()},
-                                                      {device_y.data(), columns}, rows, columns, width, {1, false});
-      REQUIRE(report.text() == "");
-      std::vector<double> expected;
-      for (std::size_t i = 0; i < x.size(); ++i) {
-        const auto row = static_cast<std::size_t>(index[i / static_cast<std::size_t>(columns)]);
-        const auto column = i % static_cast<std::size_t>(columns);
-        expected.push_back(as_double(residual[i]) +
-                           as_double(gate[row * static_cast<std::size_t>(columns) + column]) * as_double(x[i]));
-      }
-      CHECK(relative_error(device_y.values(), expected) < tolerance<T>());
-      const auto elements = static_cast<std::uint64_t>(rows * columns);
-      CHECK(report.counters.global_loaded_bytes ==
-            elements * (2 * sizeof(T) + 4) + elements / static_cast<std::uint64_t>(width) * 4);
-      CHECK(report.counters.global_stored_bytes == elements * sizeof(T));
-
-      for (const Activation activation : {Activation::gelu_tanh, Activation::silu, Activation::twice_sigmoid}) {
-        const DeviceBuffer<T> out("out", rows * columns);
-        const auto activated = simt::run_activate<T>({device_x.data(), columns}, activation, {out.data(), columns},
-                                                     rows, columns, width, {});
-        REQUIRE(activated.text() == "");
-        expected.clear();
-        for (const T value : x) expected.push_back(reference_activation(activation, as_double(value)));
-        CHECK(relative_error(out.values(), expected) < tolerance<T>());
-        CHECK(activated.counters.global_loaded_bytes == activated.counters.global_stored_bytes);
-        if (columns == 4096) CHECK(activated.counters.sectors == activated.counters.ideal_sectors);
-      }
-      if constexpr (!std::is_same_v<T, float>) {
-        const DeviceBuffer<float> values("values", random_values<float>(rows * columns, 9));
-        const DeviceBuffer<T> narrow("narrow", rows * columns);
-        const DeviceBuffer<float> back("back", rows * columns);
-        const int cast_width = columns % 4 == 0 ? 4 : 1;
-        REQUIRE(
-            simt::run_cast<float, T>({values.data(), columns}, {narrow.data(), columns}, rows, columns, cast_width, {})
-                .text() == "");
-        REQUIRE(
-            simt::run_cast<T, float>({narrow.data(), columns}, {back.data(), columns}, rows, columns, cast_width, {})
-                .text() == "");
-        for (std::int64_t i = 0; i < rows * columns; ++i) {
-          CHECK(narrow.data()[i].bits == T(values.data()[i]).bits);
-          CHECK(back.data()[i] == static_cast<float>(T(values.data()[i])));
+      for (const Activation activation :
+           {Activation::none, Activation::gelu_tanh, Activation::silu, Activation::twice_sigmoid}) {
+        const DeviceBuffer<T> y("y", residual, true);
+        cuda::FinishKernelArguments<T> a;
+        a.sums = {device_sums.data(), columns};
+        a.addend = {device_addend.data(), columns};
+        a.bias = {device_bias.data(), DType::bf16};
+        a.activation = activation;
+        a.gate = {device_gate.data(), columns, device_index.data()};
+        a.residual = {y.data(), columns};
+        a.y = {y.data(), columns};
+        a.columns = columns;
+        const auto report = simt::run_finish<T>(a, rows, width, {1, false});
+        REQUIRE(report.text() == "");
+        std::vector<double> expected;
+        for (std::size_t i = 0; i < sums.size(); ++i) {
+          const auto column = i % static_cast<std::size_t>(columns);
+          const auto row = static_cast<std::size_t>(index[i / static_cast<std::size_t>(columns)]);
+          const double value = as_double(sums[i]) + as_double(addend[i]) + as_double(bias[column]);
+          expected.push_back(as_double(residual[i]) +
+                             as_double(gate[row * static_cast<std::size_t>(columns) + column]) *
+                                 reference_activation(activation, value));
         }
+        CHECK(relative_error(y.values(), expected) < tolerance<T>());
+        const auto elements = static_cast<std::uint64_t>(rows * columns);
+        CHECK(report.counters.global_loaded_bytes ==
+              elements * (4 + 4 + 4 + 2 + sizeof(T)) + elements / static_cast<std::uint64_t>(width) * 4);
+        CHECK(report.counters.global_stored_bytes == elements * sizeof(T));
       }
+      cuda::FinishKernelArguments<T> a;  // nothing but the sums
+      const DeviceBuffer<T> y("y", rows * columns);
+      a.sums = {device_sums.data(), columns};
+      a.y = {y.data(), columns};
+      a.columns = columns;
+      const auto report = simt::run_finish<T>(a, rows, width, {});
+      REQUIRE(report.text() == "");
+      for (std::size_t i = 0; i < sums.size(); ++i) CHECK(as_double(y.data()[i]) == as_double(T(sums[i])));
+      if (columns == 2048 && width == 4) CHECK(report.counters.sectors == report.counters.ideal_sectors);
     }
+  }
+}
+
+TEST_CASE("the factors of a product are those of the term and of the weight", "[linear][quick]") {
+  const DeviceBuffer<float> scale("scale", std::vector<float>{0.25F});
+  const DeviceBuffer<float> factors("factors", 2);
+  REQUIRE(simt::run_product_factors(3.0F, scale.data(), 1.0F, factors.data()).text() == "");
+  CHECK(factors.values() == std::vector<float>{0.75F, 1.0F});
+}
+
+namespace {
+
+template <class From, class To>
+void check_cast(std::int64_t columns, int width) {
+  const std::int64_t rows = 2;
+  const auto values = random_values<From>(rows * columns, 9);
+  const DeviceBuffer<From> from("from", values);
+  const DeviceBuffer<To> to("to", rows * columns);
+  const auto report =
+      simt::run_cast<From, To>({from.data(), columns}, {to.data(), columns}, rows, columns, width, {1, false});
+  REQUIRE(report.text() == "");
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    CHECK(as_double(to.data()[i]) == as_double(To(static_cast<float>(values[i]))));
+  }
+  CHECK(report.counters.global_loaded_bytes == values.size() * sizeof(From));
+  CHECK(report.counters.global_stored_bytes == values.size() * sizeof(To));
+}
+
+}  // namespace
+
+TEST_CASE("casts round to nearest", "[elementwise][quick]") {
+  for (const auto& [columns, width] : {std::pair{1, 1}, {77, 1}, {300, 4}, {4096, 4}}) {
+    check_cast<float, bfloat16>(columns, width);
+    check_cast<float, half>(columns, width);
+    check_cast<bfloat16, float>(columns, width);
+    check_cast<half, float>(columns, width);
+    check_cast<float8_e4m3, float>(columns, width);
+    check_cast<float8_e4m3, bfloat16>(columns, width);
+    check_cast<float8_e4m3, half>(columns, width);
   }
 }

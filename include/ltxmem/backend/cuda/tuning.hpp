@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 /// Tile sizes of the kernels for each generation of devices: plain constants, so that a plan can know them.
@@ -49,5 +50,20 @@ inline constexpr int plain_head_limit = 256;
 
 /// Kernels over rows and elements.
 inline constexpr int row_threads = 256;
+
+/// Convolutions: positions and outputs of a block's tile, channels of a step.
+inline constexpr int convolution_tile = 64;
+inline constexpr int convolution_channels = 16;
+inline constexpr int convolution_threads = 256;
+
+/// Products: what cuBLASLt may use beside its operands, and the tile of fp32 sums that an epilogue of ours finishes.
+inline constexpr std::size_t product_workspace_bytes = std::size_t{4} << 20;
+inline constexpr std::int64_t linear_rows = 1024;
+inline constexpr std::int64_t linear_columns = 4096;
+/// Most bytes of weights expanded to the type of the activations, as long as 64 outputs take no more.
+inline constexpr std::int64_t linear_panel_bytes = std::int64_t{32} << 20;
+/// Tokens for which the algorithm of a product is chosen; it then serves every number of them, so that cutting a
+/// sequence changes no bit.
+inline constexpr std::int64_t linear_tokens = 4096;
 
 }  // namespace ltxmem::cuda

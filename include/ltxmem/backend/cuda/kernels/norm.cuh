@@ -89,6 +89,30 @@ __global__ void __launch_bounds__(row_threads, 4) norm_rows(const __grid_constan
   }
 }
 
+/// 1 / sqrt(mean of squares of a row + eps), the same bits in every thread; the order of the sum depends on the width
+/// alone.
+template <class T>
+LTXMEM_DEVICE float row_factor(const T* row, std::int64_t width, float eps, NormShared& shared) {
+  float sum = 0.0F;
+  for (std::int64_t c = threadIdx.x; c < width; c += row_threads) {
+    const auto value = static_cast<float>(load(row + c));
+    sum += value * value;
+  }
+  return 1.0F / sqrtf(block_sum(sum, shared.squares) / static_cast<float>(width) + eps);
+}
+
+/// factors [N]: what head_norm_rows multiplies whole rows by. Grid N, block row_threads.
+///
+/// Memory    loads W sizeof(T) and stores 4 bytes for each row of width W. Shared 64 bytes
+template <Element T>
+__global__ void __launch_bounds__(row_threads, 4)
+    head_norm_factors(Rows<const T> x, std::int64_t width, float eps, float* factors, std::int64_t factor_stride) {
+  NormShared& shared = dynamic_shared<NormShared>();
+  const std::int64_t token = static_cast<std::int64_t>(blockIdx.x);
+  const float factor = row_factor(x.row(token), width, eps, shared);
+  if (threadIdx.x == 0) store(factors + token * factor_stride, factor);
+}
+
 template <Element T>
 struct HeadNormKernelArguments {
   Rows<T> x;
@@ -104,17 +128,20 @@ struct HeadNormKernelArguments {
   Rows<const std::int32_t> coordinate;
   std::int64_t axes = 1;
   std::int64_t identity_slots = 0;
+  std::int64_t first_slot = 0;
   RotaryLayout layout = RotaryLayout::split;
   bool rotary_per_head = false;
+  const float* row_factors = nullptr;  ///< absent: the factor of a row is computed from it
+  std::int64_t row_factor_stride = 1;
 };
 
 /// Query/key norm and rotary embedding in place, one row for each block, each thread a pair of elements at a time; see
 /// HeadNormArguments.
 ///
 /// Shapes    x [N, heads * head_dim], head_dim even; grid N, block row_threads
-/// Memory    loads, for each row of width W = heads head_dim, p W sizeof(T) with p = 2 passes (1 without norm), W times
-///           the size of a weight, and for each of the turning slots 8 bytes of tables and 4 of coordinates; stores
-///           W sizeof(T). Shared 64 bytes
+/// Memory    loads, for each row of width W = heads head_dim, p W sizeof(T) with p = 2 passes (1 without norm or with
+///           given factors, of which every thread then loads one), W times the size of a weight, and for each of the
+///           turning slots 8 bytes of tables and 4 of coordinates; stores W sizeof(T). Shared 64 bytes
 /// Numerics  mean squares in fp32, in an order that depends on the shape alone; one rounding to T
 template <Element T>
 __global__ void __launch_bounds__(row_threads, 4) head_norm_rows(const __grid_constant__ HeadNormKernelArguments<T> a) {
@@ -127,11 +154,6 @@ __global__ void __launch_bounds__(row_threads, 4) head_norm_rows(const __grid_co
   T* row = a.x.row(token);
 
   const auto place = [&](std::int64_t slot) { return slot / half_dim * a.head_dim + slot % half_dim * low_step; };
-  const auto square = [&](std::int64_t slot) {
-    const auto low = static_cast<float>(load(row + place(slot)));
-    const auto high = static_cast<float>(load(row + place(slot) + partner));
-    return low * low + high * high;
-  };
   const auto turn = [&](std::int64_t slot, float factor) {
     const std::int64_t at = place(slot);
     float low = static_cast<float>(load(row + at)) * factor;
@@ -141,7 +163,7 @@ __global__ void __launch_bounds__(row_threads, 4) head_norm_rows(const __grid_co
       low *= a.weight_offset + a.weight.at(w);
       high *= a.weight_offset + a.weight.at(w + partner);
     }
-    const std::int64_t turning = (a.rotary_per_head ? slot % half_dim : slot) - a.identity_slots;
+    const std::int64_t turning = (a.rotary_per_head ? slot % half_dim : a.first_slot + slot) - a.identity_slots;
     if (a.cosine.data != nullptr && turning >= 0) {
       const std::int64_t entry = load(a.coordinate.row(token) + turning % a.axes);
       const float cosine = load(a.cosine.row(entry) + turning / a.axes);
@@ -158,17 +180,22 @@ __global__ void __launch_bounds__(row_threads, 4) head_norm_rows(const __grid_co
     // A warp takes a head at a time; its lanes meet in warp_sum only, and each touches its own pairs alone.
     for (std::int64_t head = threadIdx.x / 32; head < a.heads; head += row_threads / 32) {
       float sum = 0.0F;
-      for (std::int64_t r = threadIdx.x % 32; r < half_dim; r += 32) sum += square(head * half_dim + r);
+      for (std::int64_t r = threadIdx.x % 32; r < half_dim; r += 32) {
+        const std::int64_t at = place(head * half_dim + r);
+        const auto low = static_cast<float>(load(row + at));
+        const auto high = static_cast<float>(load(row + at + partner));
+        sum += low * low + high * high;
+      }
       const float factor = 1.0F / sqrtf(warp_sum(sum) / static_cast<float>(a.head_dim) + a.eps);
       for (std::int64_t r = threadIdx.x % 32; r < half_dim; r += 32) turn(head * half_dim + r, factor);
     }
     return;
   }
   float factor = 1.0F;
-  if (a.kind != NormKind::none) {
-    float sum = 0.0F;
-    for (std::int64_t slot = threadIdx.x; slot < slots; slot += row_threads) sum += square(slot);
-    factor = 1.0F / sqrtf(block_sum(sum, shared.squares) / static_cast<float>(a.heads * a.head_dim) + a.eps);
+  if (a.row_factors != nullptr) {
+    factor = load(a.row_factors + token * a.row_factor_stride);
+  } else if (a.kind != NormKind::none) {
+    factor = row_factor(row, a.heads * a.head_dim, a.eps, shared);
   }
   for (std::int64_t slot = threadIdx.x; slot < slots; slot += row_threads) turn(slot, factor);
 }
