@@ -60,6 +60,10 @@ if [ -x "build/$preset/bin/simt_tests" ]; then  # g++ without sanitizers only
   fi
 fi
 
+if [ -x "build/$preset/bin/double_tests" ]; then  # where there is nvcc
+  run_cases "build/$preset/bin/double_tests"
+fi
+
 for program in ltxmem_tests ltx2_tests; do
   if [ ! -x "build/$preset/bin/$program" ]; then
     echo "$program was not built"

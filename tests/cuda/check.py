@@ -4,7 +4,7 @@
 
 """Compiles the kernels for one architecture and checks what nvcc made of them.
 
-  check.py compile --nvcc NVCC --source kernels.cu --include DIR --arch 80 --output DIR
+  check.py compile --nvcc NVCC --source kernels.cu --include DIR... --arch 80 --output DIR
   check.py check --arch 80 --output DIR --budget budget.txt [--write]
 
 compile makes PTX and machine code with every warning an error and keeps what ptxas -v says. check compares that with the
@@ -25,7 +25,7 @@ def compile_kernels(options):
     pathlib.Path(options.output).mkdir(parents=True, exist_ok=True)
     stem = f"{options.output}/kernels.sm_{options.arch}"
     subprocess.run([options.nvcc, "-std=c++20", f"-arch=sm_{options.arch}", "-Werror", "all-warnings",
-                    "--expt-relaxed-constexpr", f"-I{options.include}", options.source, "-ptx", "-o", f"{stem}.ptx",
+                    "--expt-relaxed-constexpr", *(f"-I{folder}" for folder in options.include), options.source, "-ptx", "-o", f"{stem}.ptx",
                     "-MD", "-MF", f"{stem}.d", "-MT", f"{stem}.log"], check=True)
     ptxas = [str(pathlib.Path(options.nvcc).parent / "ptxas"), "-v", "-warn-spills", "-Werror",
              f"-arch=sm_{options.arch}", f"{stem}.ptx", "-o", f"{stem}.cubin"]
@@ -92,8 +92,9 @@ def main():
     parser.add_argument("action", choices=("compile", "check"))
     parser.add_argument("--arch", required=True)
     parser.add_argument("--output", required=True)
-    for name in ("nvcc", "source", "include"):
+    for name in ("nvcc", "source"):
         parser.add_argument(f"--{name}")
+    parser.add_argument("--include", nargs="+")
     parser.add_argument("--budget", type=pathlib.Path)
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()

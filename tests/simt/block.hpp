@@ -97,7 +97,8 @@ inline constexpr std::size_t granule_bytes = 2;
 
 struct Block {
   Extent3 grid, extent, index;
-  std::uint32_t number = 0;  ///< from 1
+  std::uint32_t number = 0;   ///< counted over all launches, so that marks of earlier ones need not be wiped
+  std::uint32_t earlier = 0;  ///< number of the last block of earlier launches
   unsigned threads_count = 0;
   unsigned alive = 0;
   unsigned at_barrier = 0;
@@ -143,7 +144,6 @@ void check_access(std::uintptr_t address, std::size_t bytes, bool write, const S
 void mark_in_flight(const AsyncCopy& copy, bool in_flight);
 void count_matrix_rows(const void* const* rows);
 void count_accesses(Warp& warp);
-void begin_launch_checks();
 bool in_shared(std::uintptr_t address, std::size_t bytes);
 
 }  // namespace simt

@@ -3,17 +3,15 @@
 
 /// Shadow memory, races, counters, and the hooks that g++ -fsanitize=thread calls before every access.
 
+#include <dlfcn.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <map>
+#include <span>
 #include <tuple>
 
 #include "simt/block.hpp"
-
-extern "C" {
-extern const char __executable_start;
-extern const char _end;
-}
 
 namespace simt {
 
@@ -24,6 +22,7 @@ struct Allocation {
   std::string name;
   bool writable = false;
   std::vector<Granule> granules;
+  const char* forbidden = nullptr;  // why nobody may use it
 };
 
 std::map<std::uintptr_t, Allocation>& allocations() {
@@ -40,12 +39,12 @@ std::map<std::uintptr_t, Allocation>::value_type* find_allocation(std::uintptr_t
 
 std::string other(std::uint32_t number, std::uint32_t thread) {
   const std::string who = thread == Granule::several ? "several threads" : "thread " + std::to_string(thread - 1);
-  return ", the other is " + who + " of block " + std::to_string(number - 1);
+  return ", the other is " + who + " of block " + std::to_string(number - block->earlier - 1);
 }
 
 // Whether the last write may happen at the same time as an access of this thread.
 bool write_unordered(const Granule& g, bool shared) {
-  if (g.write_block == 0) return false;
+  if (g.write_block <= block->earlier) return false;
   if (g.write_block != block->number) return !shared;
   if (g.write_thread == self->index + 1 || g.write_epoch != block->epoch) return false;
   const bool same_warp = (g.write_thread - 1) / 32 == self->index / 32;
@@ -54,7 +53,7 @@ bool write_unordered(const Granule& g, bool shared) {
 
 // Whether some read since the last barrier may happen at the same time as a write of this thread.
 bool reads_unordered(const Granule& g, bool shared) {
-  if (g.read_block == 0) return false;
+  if (g.read_block <= block->earlier) return false;
   if (g.read_block != block->number) return !shared;
   if (g.read_epoch != block->epoch) return false;
   if (g.read_warp != self->index / 32 + 1) return true;
@@ -64,10 +63,10 @@ bool reads_unordered(const Granule& g, bool shared) {
 void note_read(Granule& g) {
   const std::uint32_t thread = self->index + 1;
   const std::uint32_t warp = self->index / 32 + 1;
-  if (g.read_block != 0 && g.read_block != block->number) {
+  if (g.read_block > block->earlier && g.read_block != block->number) {
     g.read_thread = g.read_warp = Granule::several;
     g.read_block = block->number;
-  } else if (g.read_block == 0 || g.read_epoch != block->epoch) {
+  } else if (g.read_block <= block->earlier || g.read_epoch != block->epoch) {
     g.read_block = block->number;
     g.read_thread = thread;
     g.read_warp = warp;
@@ -164,7 +163,7 @@ std::string Site::text() const {
 void note_finding(const std::string& what, const Site& site, const std::string& detail) {
   if (!block->seen.insert(what + site.text()).second) return;
   block->report->findings.push_back(what + " at " + site.text() + ": thread " + std::to_string(self->index) +
-                                    " of block " + std::to_string(block->number - 1) + ", " + detail);
+                                    " of block " + std::to_string(block->number - block->earlier - 1) + ", " + detail);
 }
 
 bool in_shared(std::uintptr_t address, std::size_t bytes) {
@@ -185,6 +184,7 @@ void check_access(std::uintptr_t address, std::size_t bytes, bool write, const S
     (write ? counters.shared_stored_bytes : counters.shared_loaded_bytes) += bytes;
   } else if (auto* found = find_allocation(address)) {
     Allocation& allocation = found->second;
+    if (allocation.forbidden != nullptr) fault(std::string(allocation.forbidden) + " of " + allocation.name, site);
     if (address + bytes > allocation.end) fault("out of bounds of " + allocation.name, site);
     if (write && !allocation.writable) fault("write to read-only " + allocation.name, site);
     const std::uintptr_t offset = address - found->first;
@@ -193,8 +193,8 @@ void check_access(std::uintptr_t address, std::size_t bytes, bool write, const S
     }
     (write ? counters.global_stored_bytes : counters.global_loaded_bytes) += bytes;
   } else {
-    const bool constant = address >= reinterpret_cast<std::uintptr_t>(&__executable_start) &&
-                          address < reinterpret_cast<std::uintptr_t>(&_end);
+    Dl_info program;
+    const bool constant = dladdr(reinterpret_cast<const void*>(address), &program) != 0;
     const bool parameter = address >= block->call_begin && address < block->call_end;
     if (!write && (constant || parameter)) return;
     fault(std::string("out of bounds ") + (write ? "write" : "read") + " of " + std::to_string(bytes) + " bytes", site);
@@ -251,22 +251,39 @@ void count_accesses(Warp& warp) {
   all.clear();
 }
 
-void begin_launch_checks() {
-  for (auto& [begin, allocation] : allocations()) {
-    for (Granule& granule : allocation.granules) {
-      const bool initialised = granule.initialised;
-      granule = {};
-      granule.initialised = initialised;
-    }
-  }
-}
-
 void track(const void* data, std::size_t bytes, const char* name, bool writable, bool initialised) {
   const auto begin = reinterpret_cast<std::uintptr_t>(data);
   Granule granule;
   granule.initialised = initialised;
   const std::size_t count = (bytes + granule_bytes - 1) / granule_bytes;
   allocations()[begin] = {begin + bytes, name, writable, std::vector<Granule>(count, granule)};
+}
+
+void forbid(const void* data, const char* why) {
+  Allocation& allocation = allocations().at(reinterpret_cast<std::uintptr_t>(data));
+  allocation.forbidden = why;
+  allocation.granules = {};
+}
+
+namespace {
+// The granules that the bytes lie in; empty outside of tracked memory.
+std::span<Granule> granules_of(const void* data, std::size_t bytes) {
+  const auto address = reinterpret_cast<std::uintptr_t>(data);
+  auto* found = find_allocation(address);
+  if (found == nullptr || found->second.forbidden != nullptr || bytes == 0) return {};
+  const std::size_t first = (address - found->first) / granule_bytes;
+  const std::size_t last = (address - found->first + bytes - 1) / granule_bytes;
+  return std::span(found->second.granules).subspan(first, last - first + 1);
+}
+}  // namespace
+
+bool initialised(const void* data, std::size_t bytes) {
+  const std::span<Granule> granules = granules_of(data, bytes);
+  return std::all_of(granules.begin(), granules.end(), [](const Granule& g) { return g.initialised; });
+}
+
+void note_host_write(const void* data, std::size_t bytes) {
+  for (Granule& granule : granules_of(data, bytes)) granule.initialised = true;
 }
 
 void untrack(const void* data) {

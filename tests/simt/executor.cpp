@@ -23,6 +23,7 @@ bool checking = false;
 namespace {
 
 Fiber host;
+std::uint32_t blocks_before = 0;  // of all launches that have ended
 
 // Fibers outlive launches: giving a stack its first frame costs more than switching to it.
 std::vector<std::unique_ptr<Thread>> pool;
@@ -197,7 +198,7 @@ void run_block() {
 void fault(const std::string& what, const Site& site) {
   checking = false;
   block->fault = what + " at " + site.text() + ", thread " + std::to_string(self->index) + " of block " +
-                 std::to_string(block->number - 1);
+                 std::to_string(block->number - block->earlier - 1);
   Fiber::change(self->fiber, host);
   std::abort();
 }
@@ -232,10 +233,11 @@ Report run(Extent3 grid, Extent3 extent, std::size_t shared_bytes, const Options
   std::vector<std::uint32_t> order(static_cast<std::size_t>(grid.x) * grid.y * grid.z);
   std::iota(order.begin(), order.end(), 0U);
   if (options.seed != 0) std::shuffle(order.begin(), order.end(), b.random);
-  begin_launch_checks();
   block = &b;
+  b.earlier = blocks_before;
+  blocks_before += static_cast<std::uint32_t>(order.size());
   for (const std::uint32_t number : order) {
-    b.number = number + 1;
+    b.number = b.earlier + number + 1;
     b.index = {number % grid.x, number / grid.x % grid.y, number / grid.x / grid.y};
     run_block();
     if (!b.fault.empty()) {

@@ -63,6 +63,12 @@ struct Extent3 {
 /// Memory that kernels may use. Bytes are uninitialised until a kernel or the host has written them.
 void track(const void* data, std::size_t bytes, const char* name, bool writable, bool initialised);
 void untrack(const void* data);
+/// Every later access to this tracked memory is a fault that says `why` ("use after free") and its name.
+void forbid(const void* data, const char* why);
+
+/// What the host does to tracked memory between launches; other memory counts as initialised.
+bool initialised(const void* data, std::size_t bytes);
+void note_host_write(const void* data, std::size_t bytes);
 
 namespace detail {
 Report run(Extent3 grid, Extent3 block, std::size_t shared_bytes, const Options& options, void (*body)(const void*),

@@ -1,0 +1,120 @@
+// SPDX-FileCopyrightText: The ltxmem authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <driver_types.h>
+
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <random>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "doubles/control.hpp"
+
+/// Queues and memory behind the test doubles.
+///
+/// Nothing runs when it is queued. A thread that waits runs operations, of any stream whose first operation may run, until
+/// what it waits for is done. Device memory is closed to the host (PROT_NONE) except while an operation runs, and no address
+/// is ever used twice.
+
+namespace doubles {
+
+struct Queue;
+
+/// A place in a queue: reached when everything up to it has run.
+struct Ticket {
+  std::shared_ptr<Queue> queue;
+  std::uint64_t number = 0;
+
+  bool reached() const;
+};
+
+struct Operation {
+  std::string name;
+  std::vector<Ticket> after;
+  std::function<bool()> run;  ///< false: it waits for another rank, try again
+};
+
+struct Queue {
+  int device = 0;
+  std::uint64_t queued = 0;
+  std::uint64_t finished = 0;
+  std::deque<std::shared_ptr<const Operation>> operations{};
+};
+
+/// A mistake of the program under test that only shows when an operation runs.
+struct Finding : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+struct Allocation {
+  enum class State : std::uint8_t { pending, live, freed };
+  std::size_t bytes = 0;
+  bool pinned = false;
+  int device = 0;
+  State state = State::pending;
+  std::string name;
+};
+
+/// Everything below is called with `mutex` held.
+class Machine {
+ public:
+  static Machine& get();
+
+  std::mutex mutex;
+  Settings settings;
+  cudaError_t broken = cudaSuccess;  ///< what every call returns once something has gone wrong on a device
+  std::deque<std::string> findings;
+
+  void reset(const Settings& chosen);
+  /// The machine is broken from now on.
+  void fail(cudaError_t error, const std::string& finding);
+
+  // Queues.
+  std::shared_ptr<Queue> make_queue(int device);
+  Ticket push(const std::shared_ptr<Queue>& queue, std::string name, std::function<bool()> run,
+              std::vector<Ticket> after = {});
+  /// Runs operations until the place is reached or the machine breaks. `lock` holds `mutex`, and gives it up while only
+  /// another thread can go on.
+  void finish(const Ticket& ticket, std::unique_lock<std::mutex>& lock);
+  void finish_all(std::unique_lock<std::mutex>& lock);
+  /// Some operations of any queues, at least one if there is one.
+  void run_some();
+
+  // Memory.
+  void* take(std::size_t bytes, bool pinned, int device, std::unique_lock<std::mutex>& lock);
+  void open(const void* address);  ///< the allocation may be used from now on
+  void close(const void* address);
+  /// The allocation that holds the address, null for other memory of the host.
+  std::map<std::uintptr_t, Allocation>::value_type* find(const void* address);
+  std::size_t used_bytes(int device) const;
+  std::size_t live_allocations() const;
+
+  /// Throws Finding unless an operation may read or write these bytes.
+  void check_use(const void* address, std::size_t bytes, bool write, const std::string& who);
+
+  std::uint64_t random() { return random_(); }
+
+ private:
+  bool step(const Ticket& goal);
+  bool may_run(const Queue& queue) const;
+  bool run_first(Queue& queue);
+  void expose(bool open_to_host) const;
+
+  std::mt19937_64 random_;
+  std::condition_variable changed_;
+  std::vector<std::shared_ptr<Queue>> queues_;
+  std::shared_ptr<Queue> last_;
+  std::map<std::uintptr_t, Allocation> allocations_;
+  char* region_ = nullptr;
+  std::size_t region_used_ = 0;
+  int allocations_made_ = 0;
+};
+
+}  // namespace doubles
