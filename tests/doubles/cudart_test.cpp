@@ -10,13 +10,13 @@
 #include <functional>
 #include <vector>
 
-#include "doubles/control.hpp"
+#include "doubles/stream.hpp"
 #include "doubles/toys.hpp"
-#include "support/catch.hpp"
 
 /// The double of libcudart, by small programs: those that are right are right for every seed, and each mistake shows.
 
-using doubles::Settings;
+using doubles::found;
+using doubles::Stream;
 namespace toys = doubles::toys;
 
 namespace {
@@ -25,19 +25,8 @@ constexpr unsigned count = 64;
 constexpr std::size_t bytes = count * sizeof(float);
 constexpr std::uint64_t seeds = 12;
 
-struct Stream {
-  cudaStream_t native = nullptr;
-  Stream() { REQUIRE(cudaStreamCreateWithFlags(&native, cudaStreamNonBlocking) == cudaSuccess); }
-  Stream(const Stream&) = delete;
-  Stream& operator=(const Stream&) = delete;
-  ~Stream() { cudaStreamDestroy(native); }
-  cudaError_t synchronize() const { return cudaStreamSynchronize(native); }
-};
-
-float* device_memory(const Stream& stream, std::size_t size = bytes) {
-  void* memory = nullptr;
-  REQUIRE(cudaMallocAsync(&memory, size, stream.native) == cudaSuccess);
-  return static_cast<float*>(memory);
+float* device_memory(const Stream& stream) {
+  return stream.allocate<float>(count);
 }
 
 float* pinned_memory(float value) {
@@ -62,12 +51,6 @@ void order(const Stream& earlier, const Stream& later) {
 
 bool all(const float* values, float expected) {
   return std::all_of(values, values + count, [&](float value) { return value == expected; });
-}
-
-bool found(const std::string& text) {
-  const std::vector<std::string> findings = doubles::findings();
-  return std::any_of(findings.begin(), findings.end(),
-                     [&](const std::string& finding) { return finding.find(text) != std::string::npos; });
 }
 
 /// In how many seeds the program gives the wrong answer or breaks the machine.

@@ -117,4 +117,7 @@ class Machine {
   int allocations_made_ = 0;
 };
 
+/// The queue behind a stream of the runtime; null when there is no such stream.
+std::shared_ptr<Queue> queue_of(cudaStream_t stream);
+
 }  // namespace doubles
