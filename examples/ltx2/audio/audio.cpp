@@ -14,6 +14,10 @@ namespace ltx2 {
 
 namespace {
 
+/// Pieces of about ten seconds: what is computed twice stays near a tenth, memory below 400 MiB.
+constexpr std::int64_t decoder_piece_frames = 256;
+constexpr std::int64_t vocoder_piece_frames = 1024;
+
 template <class Config>
 const Config& present(const std::optional<Config>& config, const Checkpoint& checkpoint, const char* what) {
   ltxmem::expects<ltxmem::IoError>(config.has_value(), checkpoint.tensors().name(), ": no ", what, " in this file");
@@ -39,7 +43,7 @@ auto decode_body(const Checkpoint& checkpoint, ltxmem::TensorView<const float, 3
                  ltxmem::TensorView<float, 3> mel) {
   return [&checkpoint, mel, latent](auto& backend, ltxmem::Workspace& workspace) {
     const AudioDecoder<float, std::decay_t<decltype(backend)>> decode(autoencoder_of(checkpoint), checkpoint);
-    decode(backend, latent, mel, workspace);
+    decode(backend, latent, mel, decoder_piece_frames, workspace);
   };
 }
 
@@ -47,7 +51,7 @@ auto vocode_body(const Checkpoint& checkpoint, ltxmem::TensorView<const float, 3
                  ltxmem::TensorView<float, 2> waveform) {
   return [&checkpoint, mel, waveform](auto& backend, ltxmem::Workspace& workspace) {
     const Vocoder<std::decay_t<decltype(backend)>> run(vocoder_of(checkpoint), checkpoint);
-    run(backend, mel, waveform, workspace);
+    run(backend, mel, waveform, vocoder_piece_frames, workspace);
   };
 }
 

@@ -244,13 +244,4 @@ struct LogFloor {
   }
 };
 
-/// x = 0. One call per row.
-struct Silence {
-  ltxmem::TensorView<float, 2> x;
-
-  void operator()(std::int64_t row) const {
-    for (std::int64_t c = 0; c < x.extent(1); ++c) x(row, c) = 0.0F;
-  }
-};
-
 }  // namespace ltx2

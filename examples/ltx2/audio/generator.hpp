@@ -39,6 +39,7 @@ class SignalConvolution {
            ltxmem::Arena& arena) const {
     convolution_.add(backend, volume(x), volume(y), arena);
   }
+  ReceptiveField field(const ReceptiveField& outputs) const { return convolution_.field(outputs, 2); }
 
  private:
   static ltxmem::ConvolutionGeometry geometry(std::int64_t kernel, std::int64_t dilation) {
@@ -75,6 +76,9 @@ class GeneratorActivation {
     backend.for_each({.name = "snake", .flops = 80 * x.size(), .bytes = 2 * x.size() * std::int64_t{sizeof(float)}},
                      snake.calls(), snake);
   }
+  ReceptiveField field(const ReceptiveField& outputs) const {
+    return outputs.through_filter(snake_ ? AntiAliasedSnake::reach : 0);
+  }
 
  private:
   std::optional<SnakeWeights> snake_;
@@ -110,6 +114,13 @@ class GeneratorBlock {
       layer.second_activation(backend, hidden, active);
       layer.second.add(backend, active, x, arena);
     }
+  }
+  ReceptiveField field(ReceptiveField field) const {
+    for (auto layer = layers_.rbegin(); layer != layers_.rend(); ++layer) {
+      field = layer->second_activation.field(layer->second.field(field));
+      field = layer->first_activation.field(layer->first.field(field));
+    }
+    return field;
   }
 
  private:
@@ -161,6 +172,17 @@ class Generator {
   }
 
   std::int64_t samples(std::int64_t frames) const noexcept { return frames * config_.factor(); }
+
+  /// In mel frames, from that of the samples.
+  ReceptiveField field(const ReceptiveField& samples) const {
+    ReceptiveField field = last_activation_.field(post_.field(samples));
+    for (auto stage = stages_.rbegin(); stage != stages_.rend(); ++stage) {
+      ReceptiveField raised = field;
+      for (const GeneratorBlock<Backend>& block : stage->blocks) raised = either(raised, block.field(field));
+      field = raised.through(stage->up);
+    }
+    return pre_.field(field);
+  }
 
   void operator()(Backend& backend, ltxmem::TensorView<const float, 2> mel, ltxmem::TensorView<float, 2> wave,
                   ltxmem::Arena& arena) const {

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -15,6 +16,8 @@
 /// Source    docs/ltx2/vae.md 6
 
 namespace ltx2 {
+
+inline constexpr std::size_t time_axis = 1;
 
 /// Causal in time (zeros in front only), centred in frequency.
 inline ltxmem::ConvolutionGeometry audio_geometry(std::int64_t kernel) {
@@ -52,6 +55,9 @@ class AudioResidual {
 
   bool in_place() const noexcept { return !skip_; }
   ltxmem::Extents<4> output_extents(const ltxmem::Extents<4>& input) const { return first_.output_extents(input); }
+  ReceptiveField field(const ReceptiveField& outputs) const {
+    return first_.field(second_.field(outputs, time_axis), time_axis);
+  }
 
   void operator()(Backend& backend, ltxmem::TensorView<T, 4> x, ltxmem::TensorView<T, 4> y,
                   ltxmem::Arena& arena) const {
@@ -119,6 +125,10 @@ class AudioUpsample {
   bool in_place() const noexcept { return false; }
   ltxmem::Extents<4> output_extents(const ltxmem::Extents<4>& input) const {
     return convolution_.output_extents(doubled(input));
+  }
+  ReceptiveField field(const ReceptiveField& outputs) const {
+    // Values are repeated like those of a transposed convolution with as many taps as its stride.
+    return convolution_.field(outputs, time_axis).through(ltxmem::TransposedConvolutionArguments{.kernel = 2, .stride = 2});
   }
   void operator()(Backend& backend, ltxmem::TensorView<const T, 4> x, ltxmem::TensorView<T, 4> y,
                   ltxmem::Arena& arena) const {

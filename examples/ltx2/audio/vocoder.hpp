@@ -9,6 +9,7 @@
 
 #include "audio/filters.hpp"
 #include "audio/generator.hpp"
+#include "audio/pieces.hpp"
 #include "checkpoint/checkpoint.hpp"
 #include "config/audio_config.hpp"
 #include "ltxmem/memory/arena.hpp"
@@ -29,6 +30,9 @@ class BandwidthExtension {
       : config_(config),
         factor_(out_rate / config.in_rate),
         generator_(config.generator, weights.scope("bwe_generator")),
+        frames_{.kernel = {1, 1, config.fft_length},
+                .stride = {1, 1, config.hop_length},
+                .pad_before = {0, 0, config.fft_length - config.hop_length}},
         transform_(weights.tensor("mel_stft.stft_fn.forward_basis", {config.fft_length + 2, 1, config.fft_length})),
         mel_(weights.matrix("mel_stft.mel_basis", config.mel_bins, bins())) {
     ltxmem::expects<ltxmem::IoError>(
@@ -40,9 +44,14 @@ class BandwidthExtension {
   }
 
   std::int64_t factor() const noexcept { return factor_; }
-  std::int64_t padded(std::int64_t samples) const noexcept { return ltxmem::round_up(samples, config_.hop_length); }
 
-  /// low has padded(L) rows, silent beyond L; wave [factor L, 2].
+  /// In samples of low, from that of the samples of wave.
+  ReceptiveField field(const ReceptiveField& samples) const {
+    const ReceptiveField resampled = samples.through(ltxmem::TransposedConvolutionArguments{.kernel = factor_, .stride = factor_});
+    return either(resampled.through_filter(ResampleAndAdd::reach), generator_.field(samples).through(frames_, 2));
+  }
+
+  /// L is a multiple of the hop.
   void operator()(Backend& backend, ltxmem::TensorView<const float, 2> low, ltxmem::TensorView<float, 2> wave,
                   ltxmem::Arena& arena) const {
     const auto scope = arena.scope();
@@ -67,12 +76,9 @@ class BandwidthExtension {
     const std::int64_t frames = mel.extent(0);
     const auto spectrum = arena.take<float, 2>("spectrum", {frames, 2 * bins()});
     const auto magnitude = arena.take<float, 2>("magnitudes", {frames, bins()});
-    const ltxmem::ConvolutionGeometry geometry{.kernel = {1, 1, config_.fft_length},
-                                               .stride = {1, 1, config_.hop_length},
-                                               .pad_before = {0, 0, config_.fft_length - config_.hop_length}};
     const ltxmem::TensorView<const float, 4> signal(channel.data(), {1, 1, channel.extent(0), 1},
                                                     {0, 0, channel.stride(0), 1});
-    backend.convolve(signal, ltxmem::ConvolutionArguments<float>{.weight = transform_, .geometry = geometry},
+    backend.convolve(signal, ltxmem::ConvolutionArguments<float>{.weight = transform_, .geometry = frames_},
                      spectrum.reshape(ltxmem::Extents<4>{1, 1, frames, 2 * bins()}), arena);
     for_each_row(backend, "magnitude", frames, spectrum.size() + magnitude.size(), Magnitude{spectrum, magnitude});
     const std::array term{ltxmem::LinearTerm<float>{.x = magnitude, .weight = mel_}};
@@ -82,14 +88,16 @@ class BandwidthExtension {
   BandwidthConfig config_;
   std::int64_t factor_;
   Generator<Backend> generator_;
+  ltxmem::ConvolutionGeometry frames_;
   ltxmem::WeightMatrix transform_;
   ltxmem::WeightMatrix mel_;
 };
 
 /// Log-mel spectrogram to waveform, 2.0 and 2.3. fp32 throughout.
 ///
-/// Shapes    mel [frames, 64, 2], wave [samples(frames), 2] in [-1, 1]
-/// Memory    that of the generator; with bandwidth extension also the first waveform
+/// Shapes    mel [frames, 64, 2], wave [samples(frames), 2] in [-1, 1], both in host memory
+/// Memory    that of the generator; with bandwidth extension also the first waveform: all for one piece of so many mel
+///           frames and its receptive field (55 frames in front and 52 behind in 2.3), however many there are
 /// Source    docs/ltx2/vae.md 7
 template <ltxmem::Backend<float> Backend>
 class Vocoder {
@@ -104,8 +112,11 @@ class Vocoder {
     return generator_.samples(frames) * (bandwidth_ ? bandwidth_->factor() : 1);
   }
 
+  /// In mel frames.
+  ReceptiveField field() const { return generator_.field(bandwidth_ ? bandwidth_->field({}) : ReceptiveField{}); }
+
   void operator()(Backend& backend, ltxmem::TensorView<const float, 3> mel, ltxmem::TensorView<float, 2> wave,
-                  ltxmem::Workspace& workspace) const {
+                  std::int64_t piece_frames, ltxmem::Workspace& workspace) const {
     constexpr std::int64_t channels = Generator<Backend>::wave_channels;
     const std::int64_t frames = mel.extent(0);
     ltxmem::expects(
@@ -114,23 +125,30 @@ class Vocoder {
         " bins of ", channels, " channels");
     ltxmem::expects(wave.extents() == ltxmem::Extents<2>{samples(frames), channels}, "vocode: waveform ",
                     ltxmem::extents_text(wave.extents()), ", expected ", samples(frames), " x ", channels);
-    ltxmem::Arena& arena = workspace.device;
-    const auto scope = arena.scope();
-    const auto result = arena.take<float>("waveform", wave.extents());
-    if (!bandwidth_) {
-      generate(backend, mel, result, arena);
-    } else {
-      const std::int64_t length = generator_.samples(frames);
-      const std::int64_t padding = bandwidth_->padded(length) - length;
-      const auto low = arena.take<float, 2>("waveform before bandwidth extension", {length + padding, channels});
-      generate(backend, mel, low.rows(0, length), arena);
-      for_each_row(backend, "padding", padding, padding * channels, Silence{low.rows(length, padding)});
-      (*bandwidth_)(backend, low, result, arena);
-    }
-    backend.copy(ltxmem::TensorView<const float, 2>(result), wave);
+    for_each_piece(backend, frames, wave.extent(0), samples(1), piece_frames, field(), [&](const Piece& piece) {
+      ltxmem::Arena& arena = workspace.device;
+      const auto scope = arena.scope();
+      const auto result = arena.take<float, 2>("waveform", {samples(piece.inputs), channels});
+      run(backend, mel.rows(piece.input_begin, piece.inputs), result, arena);
+      backend.copy(ltxmem::TensorView<const float, 2>(result.rows(piece.dropped, piece.outputs)),
+                   wave.rows(piece.output_begin, piece.outputs));
+    });
   }
 
  private:
+  void run(Backend& backend, ltxmem::TensorView<const float, 3> mel, ltxmem::TensorView<float, 2> wave,
+           ltxmem::Arena& arena) const {
+    if (!bandwidth_) {
+      generate(backend, mel, wave, arena);
+      return;
+    }
+    const auto scope = arena.scope();
+    const auto low = arena.take<float, 2>("waveform before bandwidth extension",
+                                          {generator_.samples(mel.extent(0)), wave.extent(1)});
+    generate(backend, mel, low, arena);
+    (*bandwidth_)(backend, low, wave, arena);
+  }
+
   /// wave = the first generator's limited output.
   void generate(Backend& backend, ltxmem::TensorView<const float, 3> mel, ltxmem::TensorView<float, 2> wave,
                 ltxmem::Arena& arena) const {

@@ -118,6 +118,11 @@ VocoderConfig parse_vocoder_config(const Fields& fields) {
   if (config.out_rate != 3 * bandwidth.in_rate) {
     bwe.fail("output_sampling_rate", std::to_string(config.out_rate), "three times input_sampling_rate");
   }
+  // The reference pads a waveform to whole hops; with whole hops per mel frame there is nothing to pad.
+  if (config.generator.factor() % bandwidth.hop_length != 0) {
+    bwe.fail("hop_length", std::to_string(bandwidth.hop_length),
+             "a divisor of the samples per mel frame, " + std::to_string(config.generator.factor()));
+  }
   if (bandwidth.generator.factor() != 3 * bandwidth.hop_length) {
     bwe.fail("upsample_rates", "a product of " + std::to_string(bandwidth.generator.factor()),
              "three times hop_length " + std::to_string(bandwidth.hop_length));

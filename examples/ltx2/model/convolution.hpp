@@ -2,12 +2,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "checkpoint/linear_weights.hpp"
 #include "ltxmem/backend/concepts.hpp"
 #include "ltxmem/core/tensor_view.hpp"
 #include "ltxmem/memory/arena.hpp"
+#include "model/receptive_field.hpp"
 
 namespace ltx2 {
 
@@ -40,6 +42,9 @@ class Convolution {
   ltxmem::Extents<4> output_extents(const ltxmem::Extents<4>& input) const {
     const ltxmem::Extents<3> extents = geometry_.output_extents({input[0], input[1], input[2]});
     return {extents[0], extents[1], extents[2], outputs()};
+  }
+  ReceptiveField field(const ReceptiveField& outputs, std::size_t axis) const {
+    return outputs.through(geometry_, axis);
   }
 
   /// y = convolution(x)

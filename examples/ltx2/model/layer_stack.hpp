@@ -11,6 +11,7 @@
 #include "ltxmem/backend/tiles.hpp"
 #include "ltxmem/core/tensor_view.hpp"
 #include "ltxmem/memory/arena.hpp"
+#include "model/receptive_field.hpp"
 
 namespace ltx2 {
 
@@ -31,6 +32,13 @@ class LayerStack {
 
   ltxmem::Extents<4> output_extents(const ltxmem::Extents<4>& input) const {
     return extents_after(layers_.size(), input);
+  }
+  /// Along time, of layers that offer field(that of their outputs).
+  ReceptiveField field(ReceptiveField field) const {
+    for (auto layer = layers_.rbegin(); layer != layers_.rend(); ++layer) {
+      field = std::visit([&](const auto& one) { return one.field(field); }, *layer);
+    }
+    return field;
   }
 
   /// y = all layers applied to what first(x) writes into a tensor of the given extents.
