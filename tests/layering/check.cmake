@@ -35,6 +35,7 @@ set(foreign
   "(^|/)onednn_[^/]*$ includes oneapi/dnnl/.*"
   "(^|/)onednn_[^/]*$ includes dlfcn\\.h"
   "(^|/)highway_[^/]*$ includes hwy/.*"
+  "(^|/)highway_[^/]*$ includes (cpuid|unistd|sys/syscall)\\.h"
   "(^|/)avx512_[^/]*$ includes immintrin\\.h"
   "(^|/)mpi_[^/]*$ includes mpi\\.h"
   "(^|/)nccl_[^/]*$ includes nccl\\.h"

@@ -84,7 +84,7 @@ void append_in_portions(ThreadPool& pool, const AttentionTile<T>& whole, Softmax
       part.query_begin += row;
       part.key_begin += key;
       if (!whole.mask.empty()) part.mask = whole.mask.rows(row, rows).columns(key, keys);
-      Arena arena(memory, cpu::attention_workspace_bytes<Kernel>(pool.threads(), part));
+      Arena arena(memory, cpu::attention_workspace_bytes(pool.threads(), part));
       cpu::attention_append<Kernel>(pool, part, state.rows(row, rows), arena);
       CHECK(arena.peak_bytes() == arena.capacity_bytes());
     }
@@ -122,10 +122,10 @@ void check_against_reference(const AttentionProblem<T>& p, const AttentionOutput
   }
 }
 
-/// A problem with several blocks of rows, several quanta and odd ends everywhere.
+/// A problem with several quanta and odd ends everywhere.
 template <class T>
-AttentionProblem<T> uneven_problem() {
-  AttentionProblem<T> p{.queries = 259, .keys = 700, .heads = 4, .kv_heads = 2, .head_dim = 20};
+AttentionProblem<T> uneven_problem(std::int64_t head_dim = 20, std::int64_t queries = 259) {
+  AttentionProblem<T> p{.queries = queries, .keys = 700, .heads = 4, .kv_heads = 2, .head_dim = head_dim};
   return p.randomise(11);
 }
 
@@ -146,14 +146,14 @@ void attention_matches_double_precision() {
 }
 
 template <class Kernel, class T>
-void attention_hides_what_it_must() {
+void attention_hides_what_it_must(std::int64_t head_dim = 20) {
   struct Case {
     std::int64_t window, query_begin;
   };
   // Windows that end at, before and behind the border of a quantum; queries that see everything, and nothing at all.
   for (const Case& c : {Case{0, 0}, Case{0, 256}, Case{0, 1000}, Case{1, 0}, Case{1, 1000}, Case{2, 256},
                         Case{100, 256}, Case{300, 0}, Case{300, 600}}) {
-    AttentionProblem<T> p = uneven_problem<T>();
+    AttentionProblem<T> p = uneven_problem<T>(head_dim);
     p.causal = true;
     p.window = c.window;
     p.query_begin = c.query_begin;
@@ -164,8 +164,8 @@ void attention_hides_what_it_must() {
 }
 
 template <class Kernel, class T>
-void attention_adds_masks() {
-  AttentionProblem<T> p = uneven_problem<T>();
+void attention_adds_masks(std::int64_t head_dim = 20) {
+  AttentionProblem<T> p = uneven_problem<T>(head_dim);
   p.randomise_mask(8);
   for (std::int64_t key = 0; key < p.keys; ++key) p.mask[static_cast<std::size_t>(3 * p.keys + key)] = -INFINITY;
   const AttentionOutput<T> got = run_attention<Kernel>(p);
@@ -193,10 +193,10 @@ void attention_adds_masks() {
 }
 
 template <class Kernel, class T>
-void attention_keeps_its_bits_however_it_is_cut() {
+void attention_keeps_its_bits_however_it_is_cut(std::int64_t head_dim = 20) {
   for (const bool causal : {false, true}) {
     for (const bool masked : {false, true}) {
-      AttentionProblem<T> p = uneven_problem<T>();
+      AttentionProblem<T> p = uneven_problem<T>(head_dim, cpu::attention_block_rows + 3);
       p.causal = causal;
       p.window = causal && masked ? 290 : 0;
       p.query_begin = causal ? 256 : 0;
@@ -216,8 +216,8 @@ void attention_keeps_its_bits_however_it_is_cut() {
 
 /// A row's bits do not depend on the rows beside it.
 template <class Kernel, class T>
-void attention_rows_ignore_their_neighbours() {
-  AttentionProblem<T> p = uneven_problem<T>();
+void attention_rows_ignore_their_neighbours(std::int64_t head_dim = 20) {
+  AttentionProblem<T> p = uneven_problem<T>(head_dim);
   p.randomise_mask(2);
   const AttentionOutput<T> before = run_attention<Kernel>(p);
   const std::int64_t width = p.heads * p.head_dim;
@@ -275,9 +275,22 @@ void attention_survives_large_logits() {
   check_against_reference(p, got);
 }
 
+/// Scales that turn the order of the logits round or make them all equal, masked and not.
 template <class Kernel, class T>
-void attention_reads_strided_rows() {
-  const AttentionProblem<T> p = uneven_problem<T>();
+void attention_takes_any_scale(std::int64_t head_dim) {
+  for (const float scale : {-0.2F, 0.0F}) {
+    AttentionProblem<T> p = uneven_problem<T>(head_dim);
+    p.scale = scale;
+    CAPTURE(scale);
+    check_against_reference(p, run_attention<Kernel>(p));
+    p.randomise_mask(3);
+    check_against_reference(p, run_attention<Kernel>(p));
+  }
+}
+
+template <class Kernel, class T>
+void attention_reads_strided_rows(std::int64_t head_dim = 20) {
+  const AttentionProblem<T> p = uneven_problem<T>(head_dim);
   const auto spread = [](TensorView<const T, 2> dense, std::vector<T>& memory) {
     const std::int64_t stride = dense.extent(1) + 5;
     memory.assign(static_cast<std::size_t>(dense.extent(0) * stride), static_cast<T>(1e3F));
@@ -313,7 +326,7 @@ void attention_without_keys_leaves_the_state() {
   const AttentionOutput<T> got = run_attention<Kernel>(p);
   for (const T value : got.out) CHECK(as_double(value) == 0.0);
   for (const float value : got.lse) CHECK(value == -std::numeric_limits<float>::infinity());
-  CHECK(cpu::attention_workspace_bytes<Kernel>(3, tile_of(p)) == 0);
+  CHECK(cpu::attention_workspace_bytes(3, tile_of(p)) == 0);
 }
 
 }  // namespace ltxmem::test

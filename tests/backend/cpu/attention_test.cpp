@@ -138,7 +138,7 @@ TEST_CASE("attention in an arena one byte too small says so before it works", "[
   ThreadPool pool(1);
   const auto tile = test::tile_of(p);
   HostResource memory;
-  Arena arena(memory, cpu::attention_workspace_bytes<Kernel>(1, tile) - 1);
+  Arena arena(memory, cpu::attention_workspace_bytes(1, tile) - 1);
   test::AttentionMemory state(p.queries, p.heads, p.head_dim);
   cpu::attention_reset(pool, state.view);
   CHECK_THROWS_AS(cpu::attention_append<Kernel>(pool, tile, state.view, arena), OutOfMemory);
@@ -148,12 +148,12 @@ TEST_CASE("attention in an arena one byte too small says so before it works", "[
 TEST_CASE("attention workspace grows with threads and stops growing with rows", "[attention]") {
   test::AttentionProblem<float> p{.queries = 1000, .keys = 10, .heads = 1, .kv_heads = 1, .head_dim = 64};
   p.randomise();
-  const auto one = cpu::attention_workspace_bytes<Kernel>(1, test::tile_of(p));
-  CHECK(cpu::attention_workspace_bytes<Kernel>(4, test::tile_of(p)) > 3 * one);
+  const auto one = cpu::attention_workspace_bytes(1, test::tile_of(p));
+  CHECK(cpu::attention_workspace_bytes(4, test::tile_of(p)) > 3 * one);
   auto p2 = p;
   p2.queries = 2000;
   p2.randomise();
-  CHECK(cpu::attention_workspace_bytes<Kernel>(1, test::tile_of(p2)) == one);
+  CHECK(cpu::attention_workspace_bytes(1, test::tile_of(p2)) == one);
   // Queries, accumulator, packed keys and values of one block, fp32.
   CHECK(one >= static_cast<std::size_t>(4 * 64 * (2 * cpu::attention_block_rows + 2 * key_quantum)));
   CHECK(one < static_cast<std::size_t>(5 * 64 * (2 * cpu::attention_block_rows + 2 * key_quantum)));
@@ -165,7 +165,7 @@ TEST_CASE("attention stops when its token fires", "[attention]") {
   ThreadPool pool(2, stop.get_token());
   HostResource memory;
   const auto tile = test::tile_of(p);
-  Arena arena(memory, cpu::attention_workspace_bytes<Kernel>(2, tile));
+  Arena arena(memory, cpu::attention_workspace_bytes(2, tile));
   test::AttentionMemory state(p.queries, p.heads, p.head_dim);
   stop.request_stop();
   CHECK_THROWS_AS(cpu::attention_append<Kernel>(pool, tile, state.view, arena), Cancelled);

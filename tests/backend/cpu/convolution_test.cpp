@@ -16,7 +16,7 @@ namespace {
 using namespace ltxmem;
 using namespace ltxmem::test;
 
-using Target = CpuTarget<PortableGemm, PortableAttention>;
+using Target = CpuTarget<PortableGemm>;
 
 }  // namespace
 

@@ -69,7 +69,7 @@ TEST_CASE("the workspace of a convolution by oneDNN counts the copy of weights w
       cpu::convolution_workspace_bytes<OneDnnGemm, float>(1, arguments.weight, arguments.geometry);
   CHECK(asked == in_place + aligned_bytes(40 * 54 * sizeof(float)));
 
-  DryRunBackend<CpuTarget<OneDnnGemm, PortableAttention>> dry({1});
+  DryRunBackend<CpuTarget<OneDnnGemm>> dry({1});
   Arena imaginary = Arena::make_virtual();
   dry.convolve(TensorView<const float, 4>(c.x.data(), c.input), arguments, TensorView<float, 4>(nullptr, c.output()),
                imaginary);

@@ -25,7 +25,7 @@ namespace ltxmem::cpu {
 
 /// Query rows of one item: enough for the packing of a quantum of keys to vanish beside its products, few enough for
 /// the block, its accumulator and the quantum to stay in a second-level cache.
-inline constexpr std::int64_t attention_block_rows = 192;
+inline constexpr std::int64_t attention_block_rows = 768;
 
 namespace detail {
 
@@ -35,8 +35,8 @@ struct AttentionScratch {
   std::int64_t padded_head_dim;
   std::int64_t queries, keys, values, accumulator, maximum, sum, scores, size;
 
-  AttentionScratch(std::int64_t row_group, std::int64_t rows, std::int64_t head_dim)
-      : padded_rows(round_up(std::min(rows, attention_block_rows), row_group)),
+  AttentionScratch(std::int64_t rows, std::int64_t head_dim)
+      : padded_rows(round_up(std::min(rows, attention_block_rows), attention_row_padding)),
         padded_head_dim(round_up(head_dim, attention_lanes)),
         queries(0),
         keys(after(queries, padded_rows * head_dim)),
@@ -45,7 +45,7 @@ struct AttentionScratch {
         maximum(after(accumulator, padded_rows * padded_head_dim)),
         sum(after(maximum, padded_rows)),
         scores(after(sum, padded_rows)),
-        size(after(scores, row_group * key_quantum)) {}
+        size(after(scores, attention_tile_rows * key_quantum)) {}
 
   static std::int64_t after(std::int64_t offset, std::int64_t count) {
     return offset + round_up(count, attention_lanes);
@@ -57,7 +57,7 @@ template <class Kernel, Element T>
 void append_block(const AttentionTile<T>& tile, const SoftmaxStateView& state, const AttentionScratch& layout,
                   float* scratch, std::int64_t head, std::int64_t row, std::int64_t rows) {
   const std::int64_t head_dim = tile.head_dim();
-  const std::int64_t padded_rows = round_up(rows, Kernel::row_group);
+  const std::int64_t padded_rows = round_up(rows, attention_row_padding);
   const auto accumulator = state.accumulator.rows(row, rows).columns(head * head_dim, head_dim);
   const auto maximum = state.maximum.rows(row, rows);
   const auto sum = state.sum.rows(row, rows);
@@ -89,8 +89,8 @@ void append_block(const AttentionTile<T>& tile, const SoftmaxStateView& state, c
     for (std::int64_t r = 0; r < padded_rows; ++r) {
       float* kept = quantum.accumulator + r * layout.padded_head_dim;
       const bool real = r < rows;
-      for (std::int64_t d = 0; d < head_dim; ++d) kept[d] = real ? accumulator(r, d) : 0.0F;
-      std::fill(kept + head_dim, kept + layout.padded_head_dim, 0.0F);
+      if (real) std::copy_n(accumulator.data() + r * accumulator.stride(0), head_dim, kept);
+      std::fill(kept + (real ? head_dim : 0), kept + layout.padded_head_dim, 0.0F);
       quantum.maximum[r] = real ? maximum(r, head) : -std::numeric_limits<float>::infinity();
       quantum.sum[r] = real ? sum(r, head) : 0.0F;
     }
@@ -119,7 +119,7 @@ void append_block(const AttentionTile<T>& tile, const SoftmaxStateView& state, c
   if (!begun) return;
   for (std::int64_t r = 0; r < rows; ++r) {
     const float* kept = quantum.accumulator + r * layout.padded_head_dim;
-    for (std::int64_t d = 0; d < head_dim; ++d) accumulator(r, d) = kept[d];
+    std::copy_n(kept, head_dim, accumulator.data() + r * accumulator.stride(0));
     maximum(r, head) = quantum.maximum[r];
     sum(r, head) = quantum.sum[r];
   }
@@ -142,10 +142,10 @@ void for_each_state(ThreadPool& pool, const SoftmaxStateView& state, Fn&& fn) {
 
 /// Scratch of attention_append: per thread, one block of queries with its state and one packed quantum of keys and
 /// values, in fp32. Depends on the number of keys only in that none need none.
-template <class Kernel, Element T>
+template <Element T>
 std::size_t attention_workspace_bytes(int threads, const AttentionTile<T>& tile) {
   if (tile.q.extent(0) == 0 || tile.k.extent(0) == 0) return 0;
-  const detail::AttentionScratch layout(Kernel::row_group, tile.q.extent(0), tile.head_dim());
+  const detail::AttentionScratch layout(tile.q.extent(0), tile.head_dim());
   return aligned_bytes(byte_count<float>(Extents<2>{threads, layout.size}));
 }
 
@@ -155,7 +155,7 @@ void attention_append(ThreadPool& pool, const AttentionTile<T>& tile, SoftmaxSta
   const std::int64_t rows = tile.q.extent(0);
   if (rows == 0 || tile.k.extent(0) == 0) return;
   const auto scope = arena.scope();
-  const detail::AttentionScratch layout(Kernel::row_group, rows, tile.head_dim());
+  const detail::AttentionScratch layout(rows, tile.head_dim());
   float* scratch = arena.take<float, 2>("attention scratch", {pool.threads(), layout.size}).data();
   const std::int64_t blocks = ceil_div(rows, attention_block_rows);
   pool.parallel_for(blocks * tile.heads, [&](std::int64_t item, int worker) {

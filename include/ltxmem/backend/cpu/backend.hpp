@@ -35,7 +35,7 @@ struct CpuOptions {
 template <class Gemm = PortableGemm, class AttentionKernel = PortableAttention>
 class CpuBackend {
  public:
-  using Target = CpuTarget<Gemm, AttentionKernel>;
+  using Target = CpuTarget<Gemm>;
 
   struct Event {
     CopyWorker* worker = nullptr;

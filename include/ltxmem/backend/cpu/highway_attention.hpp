@@ -6,6 +6,10 @@
 #ifndef HWY_DISABLED_TARGETS
 #define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
 #endif
+// AVX-512 with the neighbouring extensions, which Highway leaves out unless asked: the target of the bf16 instructions.
+#ifndef HWY_WANT_AVX3_DL
+#define HWY_WANT_AVX3_DL 1
+#endif
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ltxmem/backend/cpu/highway_attention_kernel.hpp"
 #include <hwy/foreach_target.h>
@@ -45,14 +49,13 @@ inline void highway_pack_values(const AttentionRows& rows, std::int64_t width, f
 /// Highway: AVX-512, AVX2, SSE4 or SSSE3, NEON, or the portable kernel.
 ///
 /// Numerics  narrow types are widened while they are packed and both products run in fp32, except bf16 on processors
-///           with its dot product: there the products of bf16 pairs are summed in fp32, and the weights 2^(logit - m)
-///           are rounded to bf16. Processors that take the same path give the same bits
+///           with its dot product or, for heads of a multiple of 32 channels, with matrix tiles (AMX): there the
+///           products of bf16 pairs are summed in fp32, and the weights 2^(logit - m) are rounded to bf16. Processors
+///           that take the same path give the same bits
 ///
 /// Highway expands foreach_target.h once in a translation unit: a source that dispatches kernels of its own in the same
 /// way must not include this header.
 struct HighwayAttention {
-  static constexpr std::int64_t row_group = PortableAttention::row_group;
-
   template <Element T>
   static void pack_queries(TensorView<const T, 2> queries, float scale, float* packed) {
     cpu::highway_pack_queries(rows_of(queries), scale, packed);

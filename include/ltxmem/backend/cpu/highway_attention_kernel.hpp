@@ -57,8 +57,7 @@ inline constexpr std::size_t lanes = hn::MaxLanes(Floats());
 
 /// Register tile: tile_rows x tile_vectors sums fill the register file and leave room for one row of the second factor
 /// and a broadcast. 32 registers with AVX-512, 16 before.
-inline constexpr std::size_t tile_rows = 6;
-static_assert(tile_rows == PortableAttention::row_group, "highway attention: one scratch layout for every target");
+inline constexpr std::size_t tile_rows = attention_row_group;
 inline constexpr std::size_t tile_vectors = lanes == 16 ? 4 : 2;
 inline constexpr std::int64_t panel_keys = static_cast<std::int64_t>(tile_vectors * lanes);
 
@@ -100,32 +99,48 @@ struct WidenedKeys {
   }
 };
 
-/// Panels of panel_keys keys, a panel being [units][panel_keys]. Whole 4 x 4 squares are transposed in registers.
+/// A vector of four-unit blocks: block b holds units [unit, unit + 4) of key + 4 b.
+template <class D, class Keys>
+HWY_INLINE hn::Vec<D> load_blocks(D d, const Keys& keys, std::int64_t key, std::int64_t unit) {
+  if constexpr (hn::MaxLanes(D()) == 4) {
+    return keys.load(d, key, unit);
+  } else {
+    constexpr hn::Half<D> half;
+    const auto lower = load_blocks(half, keys, key, unit);
+    const auto upper = load_blocks(half, keys, key + static_cast<std::int64_t>(hn::MaxLanes(half)), unit);
+    return hn::Combine(d, upper, lower);
+  }
+}
+
+/// Panels of panel_keys keys, as many as hold `count`, a panel being [units][panel_keys]. As many keys as a vector has
+/// lanes are transposed in registers, four units at a time; missing keys become zeros.
 template <class Keys>
 void pack_keys(const Keys& keys, std::int64_t count, std::int64_t head_dim, float* packed) {
-  constexpr hn::FixedTag<float, 4> four;
+  constexpr Floats d;
+  constexpr hn::Repartition<std::uint64_t, Floats> wide;
+  constexpr auto step = static_cast<std::int64_t>(lanes);
   const std::int64_t units = keys.units(head_dim);
-  for (std::int64_t key = 0; key < key_quantum; key += 4) {
+  for (std::int64_t key = 0; key < round_up(count, panel_keys); key += step) {
     float* to = packed + key / panel_keys * panel_keys * units + key % panel_keys;
     std::int64_t unit = 0;
-    if (key + 4 <= count) {
+    if (key + step <= count) {
       for (; unit + 4 <= keys.whole_units(head_dim); unit += 4) {
-        const auto row0 = keys.load(four, key, unit);
-        const auto row1 = keys.load(four, key + 1, unit);
-        const auto row2 = keys.load(four, key + 2, unit);
-        const auto row3 = keys.load(four, key + 3, unit);
-        const auto low01 = hn::InterleaveLower(four, row0, row1);
-        const auto low23 = hn::InterleaveLower(four, row2, row3);
-        const auto high01 = hn::InterleaveUpper(four, row0, row1);
-        const auto high23 = hn::InterleaveUpper(four, row2, row3);
-        hn::StoreU(hn::ConcatLowerLower(four, low23, low01), four, to + unit * panel_keys);
-        hn::StoreU(hn::ConcatUpperUpper(four, low23, low01), four, to + (unit + 1) * panel_keys);
-        hn::StoreU(hn::ConcatLowerLower(four, high23, high01), four, to + (unit + 2) * panel_keys);
-        hn::StoreU(hn::ConcatUpperUpper(four, high23, high01), four, to + (unit + 3) * panel_keys);
+        const auto row0 = load_blocks(d, keys, key, unit);
+        const auto row1 = load_blocks(d, keys, key + 1, unit);
+        const auto row2 = load_blocks(d, keys, key + 2, unit);
+        const auto row3 = load_blocks(d, keys, key + 3, unit);
+        const auto low01 = hn::BitCast(wide, hn::InterleaveLower(d, row0, row1));
+        const auto low23 = hn::BitCast(wide, hn::InterleaveLower(d, row2, row3));
+        const auto high01 = hn::BitCast(wide, hn::InterleaveUpper(d, row0, row1));
+        const auto high23 = hn::BitCast(wide, hn::InterleaveUpper(d, row2, row3));
+        hn::Store(hn::BitCast(d, hn::InterleaveLower(wide, low01, low23)), d, to + unit * panel_keys);
+        hn::Store(hn::BitCast(d, hn::InterleaveUpper(wide, low01, low23)), d, to + (unit + 1) * panel_keys);
+        hn::Store(hn::BitCast(d, hn::InterleaveLower(wide, high01, high23)), d, to + (unit + 2) * panel_keys);
+        hn::Store(hn::BitCast(d, hn::InterleaveUpper(wide, high01, high23)), d, to + (unit + 3) * panel_keys);
       }
     }
     for (; unit < units; ++unit) {
-      for (std::int64_t i = 0; i < 4; ++i) {
+      for (std::int64_t i = 0; i < step; ++i) {
         to[unit * panel_keys + i] = key + i < count ? keys.one(key + i, unit, head_dim) : 0.0F;
       }
     }
@@ -165,10 +180,6 @@ struct Tile {
     load_rows(from, stride, factor, Rows{});
   }
   HWY_INLINE void store(float* to, std::int64_t stride) const { store_rows(to, stride, Rows{}); }
-  HWY_INLINE void store_scaled(float* to, std::int64_t stride, float factor) {
-    scale_rows(factor, Rows{});
-    store(to, stride);
-  }
 
   /// Adds the sum over steps of a[step, row] * b[step, lane].
   HWY_INLINE void add_products(const float* a, std::int64_t step_stride, std::int64_t row_stride, const float* b,
@@ -199,16 +210,6 @@ struct Tile {
   }
 
   template <std::size_t R, std::size_t... C>
-  HWY_INLINE void scale_row(Vector factor, std::index_sequence<C...>) {
-    ((sums[R][C] = hn::Mul(factor, sums[R][C])), ...);
-  }
-  template <std::size_t... R>
-  HWY_INLINE void scale_rows(float factor, std::index_sequence<R...>) {
-    const Vector all = hn::Set(Floats(), factor);
-    (scale_row<R>(all, Columns{}), ...);
-  }
-
-  template <std::size_t R, std::size_t... C>
   HWY_INLINE void store_row(float* to, std::index_sequence<C...>) const {
     (hn::Store(sums[R][C], Floats(), to + C * lanes), ...);
   }
@@ -235,7 +236,8 @@ HWY_INLINE void score(const AttentionQuantum& quantum, const float* queries) {
   for (std::int64_t key = 0; key < quantum.keys_count; key += panel_keys) {
     Tile<tile_vectors> tile;
     tile.clear();
-    tile.add_products(queries, tile_rows, 1, quantum.keys + key * quantum.head_dim, panel_keys, quantum.head_dim);
+    tile.add_products(queries, 1, quantum.head_dim, quantum.keys + key * quantum.head_dim, panel_keys,
+                      quantum.head_dim);
     tile.store(quantum.scores + key, key_quantum);
   }
 }
@@ -275,46 +277,67 @@ HWY_INLINE Vector exp2_vector(Vector x) {
   return hn::Mul(value, hn::BitCast(d, exponent));
 }
 
-/// Turns the scores of one row into 2^(score - maximum), updates its state and returns the factor of what was
-/// accumulated before.
-HWY_INLINE float softmax_row(float* scores, float& maximum, float& sum) {
+HWY_INLINE float highest_of(const float* scores, std::int64_t count) {
   constexpr Floats d;
   constexpr auto step = static_cast<std::int64_t>(lanes);
   Vector highest0 = hn::Load(d, scores);
   Vector highest1 = hn::Load(d, scores + step);
-  for (std::int64_t key = 2 * step; key < key_quantum; key += 2 * step) {
+  for (std::int64_t key = 2 * step; key < count; key += 2 * step) {
     highest0 = hn::Max(highest0, hn::Load(d, scores + key));
     highest1 = hn::Max(highest1, hn::Load(d, scores + key + step));
   }
-  const float row_maximum = hn::GetLane(hn::MaxOfLanes(d, hn::Max(highest0, highest1)));
+  return hn::GetLane(hn::MaxOfLanes(d, hn::Max(highest0, highest1)));
+}
 
-  const SoftmaxState before{maximum, sum};
-  const Vector base = hn::Set(d, softmax_base(maximum < row_maximum ? row_maximum : maximum));
+/// Turns the first `count` scores of a row into weights 2^(scale * score - base) and returns their sum.
+HWY_INLINE float exponentiate(float* scores, std::int64_t count, float scale, float base) {
+  constexpr Floats d;
+  constexpr auto step = static_cast<std::int64_t>(lanes);
+  const Vector scales = hn::Set(d, scale);
+  const Vector bases = hn::Set(d, base);
   Vector sum0 = hn::Zero(d);
   Vector sum1 = hn::Zero(d);
-  for (std::int64_t key = 0; key < key_quantum; key += 2 * step) {
-    const Vector p0 = exp2_vector(hn::Sub(hn::Load(d, scores + key), base));
-    const Vector p1 = exp2_vector(hn::Sub(hn::Load(d, scores + key + step), base));
+  for (std::int64_t key = 0; key < count; key += 2 * step) {
+    const Vector p0 = exp2_vector(hn::MulSub(scales, hn::Load(d, scores + key), bases));
+    const Vector p1 = exp2_vector(hn::MulSub(scales, hn::Load(d, scores + key + step), bases));
     hn::Store(p0, d, scores + key);
     hn::Store(p1, d, scores + key + step);
     sum0 = hn::Add(sum0, p0);
     sum1 = hn::Add(sum1, p1);
   }
-  const SoftmaxState after = softmax_append(before, row_maximum, hn::GetLane(hn::SumOfLanes(d, hn::Add(sum0, sum1))));
-  maximum = after.maximum;
-  sum = after.sum;
-  return softmax_rescale(before.maximum, after.maximum);
+  return hn::GetLane(hn::SumOfLanes(d, hn::Add(sum0, sum1)));
+}
+
+/// Turns the scores of rows [row, row + rows) into weights 2^(scale * score - maximum), updates the state of the rows
+/// and gives the factors of what was accumulated before. Keys that fill up the last two vectors are hidden ones. Each
+/// step is taken for all rows before the next one: within a row they wait for each other.
+template <std::size_t rows>
+HWY_INLINE void softmax_rows(const AttentionQuantum& quantum, std::int64_t row, float scale, float (&rescale)[rows]) {
+  float* maximum = quantum.maximum + row;
+  float* sum = quantum.sum + row;
+  float highest[rows];
+  for (std::size_t r = 0; r < rows; ++r) {
+    highest[r] = scale * highest_of(quantum.scores + r * key_quantum, quantum.keys_count);
+  }
+  float base[rows];
+  for (std::size_t r = 0; r < rows; ++r) {
+    const float before = maximum[r];
+    maximum[r] = before < highest[r] ? highest[r] : before;
+    base[r] = softmax_base(maximum[r]);
+    rescale[r] = softmax_rescale(before, maximum[r]);
+  }
+  for (std::size_t r = 0; r < rows; ++r) {
+    sum[r] = sum[r] * rescale[r] + exponentiate(quantum.scores + r * key_quantum, quantum.keys_count, scale, base[r]);
+  }
 }
 
 inline void append_widened(const AttentionQuantum& quantum) {
   constexpr auto group = static_cast<std::int64_t>(tile_rows);
   for (std::int64_t row = 0; row < quantum.rows; row += group) {
     score(quantum, quantum.queries + row * quantum.head_dim);
-    if (quantum.hides) mask_scores(quantum, row, group);
+    if (quantum.hides) mask_scores(quantum, row, group, log2_e);
     float rescale[tile_rows];
-    for (std::int64_t r = 0; r < group; ++r) {
-      rescale[r] = softmax_row(quantum.scores + r * key_quantum, quantum.maximum[row + r], quantum.sum[row + r]);
-    }
+    softmax_rows(quantum, row, 1.0F, rescale);
     float* accumulator = quantum.accumulator + row * quantum.padded_head_dim;
     std::int64_t column = 0;
     accumulate<tile_vectors>(quantum, rescale, accumulator, column);
@@ -328,16 +351,17 @@ inline void append_widened(const AttentionQuantum& quantum) {
 }  // namespace ltxmem::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
-#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
+#if HWY_TARGET == HWY_AVX3_DL
 #define LTXMEM_HIGHWAY_ATTENTION_PAIRS
 #include "ltxmem/backend/cpu/highway_attention_pairs.hpp"
+#include "ltxmem/backend/cpu/highway_attention_tiles.hpp"
 #undef LTXMEM_HIGHWAY_ATTENTION_PAIRS
 #endif
 
 HWY_BEFORE_NAMESPACE();
 namespace ltxmem::cpu::HWY_NAMESPACE {
 
-#if HWY_TARGET != HWY_AVX3 && HWY_TARGET != HWY_AVX3_DL
+#if HWY_TARGET != HWY_AVX3_DL
 
 // No products of bf16 pairs: nothing is packed for them.
 inline bool takes_pairs(DType) {
@@ -346,7 +370,7 @@ inline bool takes_pairs(DType) {
 inline void pack_query_pairs(const AttentionRows&, float*) {}
 inline void pack_key_pairs(const AttentionRows&, float*) {}
 inline void pack_value_pairs(const AttentionRows&, std::int64_t, float*) {}
-inline void append_pairs(const AttentionQuantum&) {}
+inline void append_bf16(const AttentionQuantum&) {}
 
 #endif
 
@@ -366,8 +390,7 @@ inline void pack_query_rows(const AttentionRows& rows, float scale, float* packe
   if (takes_pairs(rows.dtype)) return pack_query_pairs(rows, packed);
   with_rows(rows, [&](const auto* queries) {
     using T = std::remove_cvref_t<decltype(*queries)>;
-    pack_scaled_queries<PortableAttention::row_group>(
-        TensorView<const T, 2>(queries, {rows.count, rows.head_dim}, {rows.stride, 1}), scale, packed);
+    pack_scaled_queries(TensorView<const T, 2>(queries, {rows.count, rows.head_dim}, {rows.stride, 1}), scale, packed);
   });
 }
 
@@ -382,7 +405,7 @@ inline void pack_value_rows(const AttentionRows& rows, std::int64_t width, float
 }
 
 inline void append_quantum(const AttentionQuantum& quantum, DType dtype) {
-  if (takes_pairs(dtype)) return append_pairs(quantum);
+  if (takes_pairs(dtype)) return append_bf16(quantum);
   append_widened(quantum);
 }
 

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: The ltxmem authors
 // SPDX-License-Identifier: Apache-2.0
 
-// The bf16 half of highway_attention_kernel.hpp, which includes it once per AVX-512 target: intrinsics, because Highway
-// 1.0 has no dot product of bf16 pairs. Empty when included by anybody else.
+// The bf16 half of highway_attention_kernel.hpp, which includes it for the best AVX-512 target: intrinsics, because
+// Highway 1.0 has no dot product of bf16 pairs. Empty when included by anybody else.
 #ifdef LTXMEM_HIGHWAY_ATTENTION_PAIRS
 
 HWY_BEFORE_NAMESPACE();
@@ -11,11 +11,10 @@ namespace ltxmem::cpu::HWY_NAMESPACE {
 // A pair is two neighbours along the summed axis, channels in q . k and keys in p . v, in the 32 bits of a float. The
 // instruction adds both products of a pair to one fp32 sum, so everything else is laid out as in the fp32 kernel.
 
-/// Whether rows of this type are packed in pairs. Highway knows no name for the instruction; its target with the
-/// neighbouring extensions stands for it, so that forcing AVX3 alone also forces the fp32 path.
+/// Whether rows of this type are packed in pairs. Highway knows no name for the instruction.
 inline bool takes_pairs(DType dtype) {
   static const bool available = __builtin_cpu_supports("avx512bf16") != 0;
-  return dtype == DType::bf16 && available && (hwy::SupportedTargets() & HWY_AVX3_DL) != 0;
+  return dtype == DType::bf16 && available;
 }
 
 inline std::uint32_t pair_of(std::uint16_t first, std::uint16_t second) {
@@ -40,24 +39,23 @@ struct PairedKeys {
   }
 };
 
-/// [groups][channel pairs][tile_rows]
+/// [rows][channel pairs], filled up with zeros to whole groups of both kernels.
 inline void pack_query_pairs(const AttentionRows& queries, float* packed) {
-  constexpr auto group = static_cast<std::int64_t>(tile_rows);
   const PairedKeys pairs{static_cast<const bfloat16*>(queries.data), queries.stride};
   const std::int64_t units = pairs.units(queries.head_dim);
-  for (std::int64_t r = 0; r < round_up(queries.count, group); ++r) {
-    float* to = packed + r / group * group * units + r % group;
-    for (std::int64_t unit = 0; unit < units; ++unit) {
-      to[unit * group] = r < queries.count ? pairs.one(r, unit, queries.head_dim) : 0.0F;
-    }
+  const std::int64_t whole = pairs.whole_units(queries.head_dim);
+  for (std::int64_t r = 0; r < queries.count; ++r, packed += units) {
+    std::memcpy(packed, pairs.rows + r * pairs.stride, static_cast<std::size_t>(whole) * sizeof(float));
+    if (whole < units) packed[whole] = pairs.one(r, whole, queries.head_dim);
   }
+  std::fill_n(packed, (round_up(queries.count, attention_row_padding) - queries.count) * units, 0.0F);
 }
 
 inline void pack_key_pairs(const AttentionRows& keys, float* packed) {
   pack_keys(PairedKeys{static_cast<const bfloat16*>(keys.data), keys.stride}, keys.count, keys.head_dim, packed);
 }
 
-/// [key pairs][width]; a missing last key counts as zeros.
+/// [key pairs][width], filled up with zeros to whole matrix tiles of 16 pairs.
 inline void pack_value_pairs(const AttentionRows& values, std::int64_t width, float* packed) {
   const hn::Rebind<std::uint32_t, Floats> wide;
   const hn::Rebind<std::uint16_t, Floats> narrow;
@@ -79,6 +77,8 @@ inline void pack_value_pairs(const AttentionRows& values, std::int64_t width, fl
     }
     for (; d < width; ++d) packed[d] = 0.0F;
   }
+  const std::int64_t pairs = (values.count + 1) / 2;
+  std::fill_n(packed, (round_up(pairs, 16) - pairs) * width, 0.0F);
 }
 
 }  // namespace ltxmem::cpu::HWY_NAMESPACE
@@ -115,21 +115,33 @@ struct PairTile : Tile<V> {
   }
 };
 
-/// scores [tile_rows][key_quantum] = scale * q . k
+/// scores [tile_rows][key_quantum] = q . k
 HWY_INLINE void score_pairs(const AttentionQuantum& quantum, const float* queries, std::int64_t units) {
   for (std::int64_t key = 0; key < quantum.keys_count; key += panel_keys) {
     PairTile<tile_vectors> tile;
     tile.clear();
-    tile.add_products(queries, tile_rows, 1, quantum.keys + key * units, panel_keys, units);
-    tile.store_scaled(quantum.scores + key, key_quantum, quantum.scale);
+    tile.add_products(queries, 1, units, quantum.keys + key * units, panel_keys, units);
+    tile.store(quantum.scores + key, key_quantum);
   }
 }
 
-/// Rounds one row of weights to bf16, in place: the pairs fill the first half of the row.
-HWY_INLINE void pair_weights(float* weights) {
-  for (std::int64_t key = 0; key < key_quantum; key += 32) {
-    const __m512bh pairs = _mm512_cvtne2ps_pbh(_mm512_load_ps(weights + key + 16), _mm512_load_ps(weights + key));
-    _mm512_store_si512(weights + key / 2, (__m512i)pairs);
+/// Turns scores, q . k, into weights rounded to bf16; a row's pairs fill the first half of it. Scores wait for their
+/// scale until the exponent, where it costs nothing; one that would turn their order round does not.
+template <std::size_t rows>
+HWY_INLINE void softmax_pairs(const AttentionQuantum& quantum, std::int64_t row, float (&rescale)[rows]) {
+  float scale = quantum.scale;
+  if (!(scale > 0.0F)) {
+    for (std::size_t i = 0; i < rows * key_quantum; ++i) quantum.scores[i] *= scale;
+    scale = 1.0F;
+  }
+  if (quantum.hides) mask_scores(quantum, row, rows, log2_e / scale);
+  softmax_rows(quantum, row, scale, rescale);
+  for (std::size_t r = 0; r < rows; ++r) {
+    float* weights = quantum.scores + r * key_quantum;
+    for (std::int64_t key = 0; key < quantum.keys_count; key += 32) {
+      const __m512bh pairs = _mm512_cvtne2ps_pbh(_mm512_load_ps(weights + key + 16), _mm512_load_ps(weights + key));
+      _mm512_store_si512(weights + key / 2, (__m512i)pairs);
+    }
   }
 }
 
@@ -151,13 +163,8 @@ inline void append_pairs(const AttentionQuantum& quantum) {
   const std::int64_t units = (quantum.head_dim + 1) / 2;
   for (std::int64_t row = 0; row < quantum.rows; row += group) {
     score_pairs(quantum, quantum.queries + row * units, units);
-    if (quantum.hides) mask_scores(quantum, row, group);
     float rescale[tile_rows];
-    for (std::int64_t r = 0; r < group; ++r) {
-      float* scores = quantum.scores + r * key_quantum;
-      rescale[r] = softmax_row(scores, quantum.maximum[row + r], quantum.sum[row + r]);
-      pair_weights(scores);
-    }
+    softmax_pairs(quantum, row, rescale);
     float* accumulator = quantum.accumulator + row * quantum.padded_head_dim;
     std::int64_t column = 0;
     accumulate_pairs<tile_vectors>(quantum, rescale, accumulator, column);

@@ -19,12 +19,12 @@ namespace ltxmem {
 /// Both products run through one register tile of row_group x lanes sums. Keys are packed in panels of `lanes`, a panel
 /// being [head_dim][lanes], so that vectors run over keys; values stay rows, so that vectors run over channels.
 struct PortableAttention {
-  static constexpr std::int64_t row_group = 6;
+  static constexpr std::int64_t row_group = cpu::attention_row_group;
   static constexpr std::int64_t lanes = 8;
 
   template <Element T>
   static void pack_queries(TensorView<const T, 2> queries, float scale, float* packed) {
-    cpu::pack_scaled_queries<row_group>(queries, scale, packed);
+    cpu::pack_scaled_queries(queries, scale, packed);
   }
 
   template <Element T>
@@ -58,7 +58,7 @@ struct PortableAttention {
   static void append(const cpu::AttentionQuantum& quantum) {
     for (std::int64_t row = 0; row < quantum.rows; row += row_group) {
       score(quantum, quantum.queries + row * quantum.head_dim);
-      if (quantum.hides) cpu::mask_scores(quantum, row, row_group);
+      if (quantum.hides) cpu::mask_scores(quantum, row, row_group, log2_e);
       float rescale[row_group];
       for (std::int64_t r = 0; r < row_group; ++r) {
         rescale[r] = softmax_row(quantum.scores + r * key_quantum, quantum.maximum[row + r], quantum.sum[row + r]);
@@ -112,7 +112,7 @@ struct PortableAttention {
   static void score(const cpu::AttentionQuantum& quantum, const float* queries) {
     for (std::int64_t key = 0; key < quantum.keys_count; key += lanes) {
       Tile tile{};
-      tile.add_products(queries, row_group, 1, quantum.keys + key * quantum.head_dim, lanes, quantum.head_dim,
+      tile.add_products(queries, 1, quantum.head_dim, quantum.keys + key * quantum.head_dim, lanes, quantum.head_dim,
                         RowIndices{});
       tile.store(quantum.scores + key, key_quantum, RowIndices{});
     }

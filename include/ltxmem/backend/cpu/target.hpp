@@ -12,7 +12,7 @@
 namespace ltxmem {
 
 /// What a CpuBackend needs besides its operands, by formula: the part of it that a dry run shares.
-template <class Gemm, class AttentionKernel>
+template <class Gemm>
 struct CpuTarget {
   int threads = 1;
 
@@ -22,7 +22,7 @@ struct CpuTarget {
   }
   template <Element T>
   std::size_t attention_workspace_bytes(const AttentionTile<T>& tile) const {
-    return cpu::attention_workspace_bytes<AttentionKernel, T>(threads, tile);
+    return cpu::attention_workspace_bytes(threads, tile);
   }
   template <Element T>
   std::size_t convolution_workspace_bytes(const WeightMatrix& weight, const ConvolutionGeometry& geometry) const {
