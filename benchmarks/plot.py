@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Draws memory and time of a benchmark against the size of its chunks or tiles.
 
-    ltxmem_benchmarks --benchmark_filter='ffn/onednn/bf16/ltx2_video/token_chunk:.*/hidden_chunk:0' \\
+    ltxmem_benchmarks --benchmark_filter='ffn/onednn/bf16/ltx2_video/token_chunk:.*/hidden_chunk:0/threads:2' \\
                       --benchmark_format=json > chunks.json
     plot.py chunks.json chunks.svg
 

@@ -21,6 +21,8 @@ struct Shape {
 };
 
 inline constexpr Shape ltx2_video{"ltx2_video", 2048, 4096, 16384, 32, 128};
+inline constexpr Shape ltx2_video_long{"ltx2_video_long", 4096, 4096, 16384, 32, 128};
+inline constexpr Shape heads_of_64{"heads_of_64", 4096, 2048, 8192, 32, 64};
 inline constexpr Shape ltx2_audio{"ltx2_audio", 126, 2048, 8192, 32, 64};
 
 }  // namespace ltxmem::bench

@@ -4,14 +4,12 @@
 /// The feed-forward network of LTX-2 against the number of chunks, beside evaluating it whole (token_chunk 0).
 ///
 /// Counters: flop/s, peak_bytes (everything that went through the resource: the workspace, neither operands nor
-/// weights), and chunks, the number of token chunks.
+/// weights), chunks, the number of token chunks, and check (see values.hpp).
 
 #include <benchmark/benchmark.h>
 
-#include <algorithm>
 #include <cstdint>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "ltxmem/backend/cpu/backend.hpp"
@@ -19,6 +17,7 @@
 #include "ltxmem/memory/counting_resource.hpp"
 #include "ltxmem/memory/host_resource.hpp"
 #include "shapes.hpp"
+#include "values.hpp"
 
 #if defined(LTXMEM_BENCH_ONEDNN)
 #include "ltxmem/backend/cpu/onednn_gemm.hpp"
@@ -28,22 +27,15 @@ namespace {
 
 using namespace ltxmem;
 
-template <class T>
-std::vector<T> some_values(std::int64_t count, float size) {
-  std::vector<T> values(static_cast<std::size_t>(count));
-  std::uint32_t state = 1;
-  for (T& value : values) {
-    state = state * 1664525U + 1013904223U;
-    value = T((static_cast<float>(state >> 8) / 8388608.0F - 1.0F) * size);
-  }
-  return values;
-}
+using bench::some_values;
 
-/// Weights of one shape, made once for all its benchmarks; bfloat16 as in the published files.
+/// Weights of one shape, made once for all its benchmarks; bfloat16 as in the published files, or the activations'
+/// type.
+template <class W>
 struct Weights {
   explicit Weights(const bench::Shape& shape)
-      : up(some_values<bfloat16>(shape.hidden * shape.width, 0.02F)),
-        down(some_values<bfloat16>(shape.hidden * shape.width, 0.01F)) {}
+      : up(some_values<W>(shape.hidden * shape.width, 1, 0.02F)),
+        down(some_values<W>(shape.hidden * shape.width, 2, 0.01F)) {}
 
   static const Weights& of(const bench::Shape& shape) {
     static const Weights video(bench::ltx2_video);
@@ -51,23 +43,24 @@ struct Weights {
     return shape.width == bench::ltx2_video.width ? video : audio;
   }
 
-  std::vector<bfloat16> up;
-  std::vector<bfloat16> down;
+  std::vector<W> up;
+  std::vector<W> down;
 };
 
-template <class T, class Gemm>
+/// Arguments: token_chunk, hidden_chunk, threads.
+template <class T, class W, class Gemm>
 void feed_forward(benchmark::State& state, const bench::Shape& shape) {
   using Backend = CpuBackend<Gemm>;
   const ChunkedFfnOptions options{state.range(0), state.range(1)};
-  const Weights& weights = Weights::of(shape);
-  const auto matrix = [](const std::vector<bfloat16>& values, std::int64_t rows, std::int64_t columns) {
-    return DenseLinear(TensorView<const bfloat16, 2>(values.data(), {rows, columns}));
+  const auto& weights = Weights<W>::of(shape);
+  const auto matrix = [](const std::vector<W>& values, std::int64_t rows, std::int64_t columns) {
+    return DenseLinear(TensorView<const W, 2>(values.data(), {rows, columns}));
   };
   const ChunkedFFN<T, Backend> ffn(matrix(weights.up, shape.hidden, shape.width),
                                    matrix(weights.down, shape.width, shape.hidden));
-  const std::vector<T> x = some_values<T>(shape.tokens * shape.width, 1.0F);
+  const std::vector<T> x = some_values<T>(shape.tokens * shape.width, 3);
   std::vector<T> y(x.size());
-  Backend backend({.threads = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()))});
+  Backend backend({.threads = static_cast<int>(state.range(2))});
   HostResource host;
   CountingResource counting(host);
   Arena arena(counting, ffn.workspace_bytes(backend, shape.tokens, options));
@@ -80,26 +73,33 @@ void feed_forward(benchmark::State& state, const bench::Shape& shape) {
   state.counters["flop/s"] =
       benchmark::Counter(flops, benchmark::Counter::kIsIterationInvariantRate, benchmark::Counter::kIs1000);
   state.counters["peak_bytes"] = static_cast<double>(counting.peak_bytes());
+  state.counters["check"] = bench::projection(y);
   state.counters["chunks"] =
       static_cast<double>(ceil_div(shape.tokens, ffn.effective(shape.tokens, options).token_chunk));
 }
 
-template <class T, class Gemm>
+template <class T, class W, class Gemm>
 void add(const std::string& types, const bench::Shape& shape, const std::vector<std::vector<std::int64_t>>& options) {
-  auto* added = benchmark::RegisterBenchmark(("ffn/" + types + "/" + shape.name).c_str(),
-                                             [shape](benchmark::State& state) { feed_forward<T, Gemm>(state, shape); });
-  added->ArgNames({"token_chunk", "hidden_chunk"})->Unit(benchmark::kMillisecond)->UseRealTime()->Iterations(2);
+  auto* added =
+      benchmark::RegisterBenchmark(("ffn/" + types + "/" + shape.name).c_str(),
+                                   [shape](benchmark::State& state) { feed_forward<T, W, Gemm>(state, shape); });
+  added->ArgNames({"token_chunk", "hidden_chunk", "threads"})
+      ->Unit(benchmark::kMillisecond)
+      ->UseRealTime()
+      ->Iterations(2);
   for (const std::vector<std::int64_t>& chunks : options) added->Args(chunks);
 }
 
 const bool registered = [] {
 #if defined(LTXMEM_BENCH_ONEDNN)
-  add<bfloat16, OneDnnGemm>("onednn/bf16", bench::ltx2_video,
-                            {{0, 0}, {1024, 0}, {512, 0}, {256, 0}, {0, 4096}, {256, 4096}});
-  add<float, OneDnnGemm>("onednn/f32_on_bf16", bench::ltx2_video, {{0, 0}, {512, 0}});
-  add<bfloat16, OneDnnGemm>("onednn/bf16", bench::ltx2_audio, {{0, 0}, {0, 2048}});
+  add<bfloat16, bfloat16, OneDnnGemm>(
+      "onednn/bf16", bench::ltx2_video,
+      {{0, 0, 1}, {0, 0, 2}, {1024, 0, 2}, {512, 0, 1}, {512, 0, 2}, {256, 0, 2}, {0, 4096, 2}, {256, 4096, 2}});
+  add<float, bfloat16, OneDnnGemm>("onednn/f32_on_bf16", bench::ltx2_video, {{0, 0, 2}, {512, 0, 2}});
+  add<float, float, OneDnnGemm>("onednn/f32", bench::ltx2_video, {{0, 0, 1}, {0, 0, 2}, {512, 0, 1}, {512, 0, 2}});
+  add<bfloat16, bfloat16, OneDnnGemm>("onednn/bf16", bench::ltx2_audio, {{0, 0, 2}, {0, 2048, 2}});
 #endif
-  add<bfloat16, PortableGemm>("portable/bf16", bench::ltx2_audio, {{0, 0}, {0, 2048}});
+  add<bfloat16, bfloat16, PortableGemm>("portable/bf16", bench::ltx2_audio, {{0, 0, 2}, {0, 2048, 2}});
   return true;
 }();
 
