@@ -83,13 +83,13 @@ struct Operand {
     return data + static_cast<std::int64_t>(index) * layout.stride * static_cast<std::int64_t>(bytes_of(layout.type));
   }
   char* at(std::uint64_t row, std::uint64_t index) const { return column(index) + row * bytes_of(layout.type); }
-  void check(Machine& machine, bool write) const {
+  void check(Machine& machine, Use use) const {
     for (std::uint64_t c = 0; c < layout.columns; ++c) {
-      machine.check_use(column(c), layout.rows * bytes_of(layout.type), write, "a product");
+      machine.check_use(column(c), layout.rows * bytes_of(layout.type), use, "a product");
     }
   }
   std::vector<float> values(Machine& machine) const {
-    check(machine, false);
+    check(machine, Use::read);
     std::vector<float> all(layout.rows * layout.columns);
     for (std::uint64_t c = 0; c < layout.columns; ++c) {
       for (std::uint64_t r = 0; r < layout.rows; ++r) all[c * layout.rows + r] = value(at(r, c), layout.type);
@@ -117,11 +117,11 @@ struct Product {
   void run(Machine& machine) const {
     const auto scalar = [&](const float* on_device, float on_host) {
       if (on_device == nullptr) return on_host;
-      machine.check_use(on_device, sizeof(float), false, "a product");
+      machine.check_use(on_device, sizeof(float), Use::read, "a product");
       return *on_device;
     };
     // NaNs, so that operands in the workspace show.
-    machine.check_use(workspace, workspace_bytes, true, "a product's workspace");
+    machine.check_use(workspace, workspace_bytes, Use::write, "a product's workspace");
     std::memset(workspace, 0xff, workspace_bytes);
     const float by = scalar(device_alpha, alpha);
     const float keep = scalar(device_beta, beta);
@@ -133,7 +133,7 @@ struct Product {
       const Layout column{*description.bias_type, d.layout.rows, 1, static_cast<std::int64_t>(d.layout.rows)};
       bias = Operand{column, static_cast<char*>(const_cast<void*>(description.bias))}.values(machine);
     }
-    d.check(machine, true);
+    d.check(machine, Use::write);
     const std::uint64_t outputs = d.layout.rows;
     const std::uint64_t inputs = b.layout.rows;
     const bool rows_of_a = description.transposed_a == CUBLAS_OP_N;
@@ -342,7 +342,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t description
   if (queue == nullptr || machine.broken != cudaSuccess) return CUBLAS_STATUS_EXECUTION_FAILED;
   machine.push(queue, "product", [&machine, product] {
     product.run(machine);
-    return true;
+    return Progress::done;
   });
   return CUBLAS_STATUS_SUCCESS;
 }

@@ -110,11 +110,7 @@ struct Rows {
 // The order of the stream has come to the copy.
 void run_copy(Machine& machine, const Rows& rows) {
   for (std::size_t row = 0; row < rows.height; ++row) {
-    const char* from = rows.from + row * rows.from_pitch;
-    char* to = rows.to + row * rows.to_pitch;
-    machine.check_use(from, rows.width, false, "a copy");
-    machine.check_use(to, rows.width, true, "a copy");
-    std::memmove(to, from, rows.width);
+    machine.move(rows.to + row * rows.to_pitch, rows.from + row * rows.from_pitch, rows.width, "a copy");
   }
 }
 
@@ -140,13 +136,13 @@ cudaError_t copy(Machine& machine, Lock& lock, Rows rows, cudaMemcpyKind kind, c
     rows.from_pitch = rows.width;
     machine.push(stream->queue, "copy from pageable memory", [&machine, rows, staged] {
       run_copy(machine, rows);
-      return true;
+      return Progress::done;
     });
     return cudaSuccess;
   }
   const Ticket ticket = machine.push(stream->queue, "copy", [&machine, rows] {
     run_copy(machine, rows);
-    return true;
+    return Progress::done;
   });
   // Into pageable memory, and within the host, the call returns when the copy is done.
   if (to == nullptr || (!from_device && !to_device)) machine.finish(ticket, lock);
@@ -179,7 +175,7 @@ cudaError_t launch(Machine& machine, const void* handle, dim3 grid, dim3 block, 
                 run = kernel->second({grid.x, grid.y, grid.z}, {block.x, block.y, block.z}, shared_bytes, arguments)] {
                  if (fails) {
                    machine.fail(cudaErrorLaunchFailure, "kernel " + name + " was told to fail");
-                   return true;
+                   return Progress::done;
                  }
                  simt::Options options;
                  if (machine.settings.seed != 0) options = {machine.random() | 1, machine.random() % 2 == 0};
@@ -187,7 +183,7 @@ cudaError_t launch(Machine& machine, const void* handle, dim3 grid, dim3 block, 
                  if (!report.findings.empty()) {
                    machine.fail(cudaErrorIllegalAddress, "kernel " + name + ": " + report.text());
                  }
-                 return true;
+                 return Progress::done;
                });
   return cudaSuccess;
 }
@@ -353,7 +349,7 @@ cudaError_t cudaMallocAsync(void** pointer, std::size_t bytes, cudaStream_t hand
     if (taken == nullptr) return cudaErrorMemoryAllocation;
     machine.push(stream->queue, "allocation", [&machine, taken] {
       machine.open(taken);
-      return true;
+      return Progress::done;
     });
     *pointer = taken;
     return cudaSuccess;
@@ -370,7 +366,7 @@ cudaError_t cudaFreeAsync(void* pointer, cudaStream_t handle) {
     machine.push(stream->queue, "giving back memory", [&machine, pointer, found] {
       if (found->second.state != Allocation::State::live) throw Finding("double free of " + found->second.name);
       machine.close(pointer);
-      return true;
+      return Progress::done;
     });
     return cudaSuccess;
   });
@@ -448,7 +444,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t handle, cudaEvent_t event_handle, u
     const Stream* stream = streams().find(handle);
     const Event* event = events().find(event_handle);
     if (stream == nullptr || event == nullptr) return cudaErrorInvalidResourceHandle;
-    machine.push(stream->queue, "waiting for an event", [] { return true; }, {event->ticket});
+    machine.push(stream->queue, "waiting for an event", [] { return Progress::done; }, {event->ticket});
     return cudaSuccess;
   });
 }
@@ -470,7 +466,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event_handle, cudaStream_t handle) {
     if (stream == nullptr || event == nullptr || event->device != stream->queue->device) {
       return cudaErrorInvalidResourceHandle;
     }
-    event->ticket = machine.push(stream->queue, "event", [] { return true; });
+    event->ticket = machine.push(stream->queue, "event", [] { return Progress::done; });
     return cudaSuccess;
   });
 }

@@ -84,7 +84,7 @@ std::shared_ptr<Queue> Machine::make_queue(int device) {
   return queues_.emplace_back(std::make_shared<Queue>(Queue{.device = device}));
 }
 
-Ticket Machine::push(const std::shared_ptr<Queue>& queue, std::string name, std::function<bool()> run,
+Ticket Machine::push(const std::shared_ptr<Queue>& queue, std::string name, std::function<Progress()> run,
                      std::vector<Ticket> after) {
   queue->operations.push_back(
       std::make_shared<const Operation>(Operation{std::move(name), std::move(after), std::move(run)}));
@@ -100,22 +100,22 @@ bool Machine::may_run(const Queue& queue) const {
   return std::all_of(after.begin(), after.end(), [](const Ticket& ticket) { return ticket.reached(); });
 }
 
-bool Machine::run_first(Queue& queue) {
+Progress Machine::run_first(Queue& queue) {
   const std::shared_ptr<const Operation> operation = queue.operations.front();  // one that fails empties the queues
-  bool done = false;
+  Progress progress = Progress::done;
   expose(true);
   try {
-    done = operation->run();
+    progress = operation->run();
   } catch (const Finding& finding) {
     fail(cudaErrorIllegalAddress, operation->name + ": " + finding.what());
   }
   expose(false);
-  if (broken != cudaSuccess) return true;
-  if (!done) return false;
-  queue.operations.pop_front();
-  ++queue.finished;
-  changed_.notify_all();
-  return true;
+  if (broken == cudaSuccess && progress == Progress::done) {
+    queue.operations.pop_front();
+    ++queue.finished;
+    changed_.notify_all();
+  }
+  return progress;
 }
 
 bool Machine::step(const Ticket& goal) {
@@ -132,10 +132,16 @@ bool Machine::step(const Ticket& goal) {
     std::shuffle(order.begin(), order.end(), random_);
     if (last_ != nullptr && random_() % 4 != 0) order.insert(order.begin(), last_);
   }
-  for (const auto& queue : order) {
-    if (!may_run(*queue) || !run_first(*queue)) continue;
-    last_ = queue;
-    return true;
+  for (bool moved = true; moved;) {
+    moved = false;
+    for (const auto& queue : order) {
+      if (!may_run(*queue)) continue;
+      const Progress progress = run_first(*queue);
+      moved = moved || progress == Progress::some;
+      if (progress != Progress::done) continue;
+      last_ = queue;
+      return true;
+    }
   }
   return false;
 }
@@ -233,8 +239,8 @@ std::size_t Machine::live_allocations() const {
   }));
 }
 
-void Machine::check_use(const void* address, std::size_t bytes, bool write, const std::string& who) {
-  const char* verb = write ? " written by " : " read by ";
+void Machine::check_use(const void* address, std::size_t bytes, Use use, const std::string& who) {
+  const char* verb = use == Use::write ? " written by " : " read by ";
   if (bytes == 0) return;
   const auto* found = find(address);
   if (found == nullptr) {
@@ -250,10 +256,19 @@ void Machine::check_use(const void* address, std::size_t bytes, bool write, cons
   if (reinterpret_cast<std::uintptr_t>(address) + bytes > begin + allocation.bytes) {
     throw Finding("out of bounds: " + allocation.name + verb + who);
   }
-  if (!write && !simt::initialised(address, bytes)) {
+  if (use == Use::read && !simt::initialised(address, bytes)) {
     throw Finding("uninitialised memory: " + allocation.name + verb + who);
   }
-  if (write) simt::note_host_write(address, bytes);
+  if (use == Use::write) simt::note_write(address, bytes);
+}
+
+void Machine::move(void* to, const void* from, std::size_t bytes, const std::string& who) {
+  const auto* target = find(to);
+  const bool within_device = target != nullptr && !target->second.pinned;
+  check_use(from, bytes, within_device ? Use::move : Use::read, who);
+  check_use(to, bytes, Use::write, who);
+  if (within_device) simt::note_copy(to, from, bytes);
+  std::memmove(to, from, bytes);
 }
 
 void reset(const Settings& settings) {

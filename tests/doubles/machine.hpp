@@ -35,10 +35,13 @@ struct Ticket {
   bool reached() const;
 };
 
+/// How far an operation came: one that waits for another rank is tried again.
+enum class Progress : std::uint8_t { none, some, done };
+
 struct Operation {
   std::string name;
   std::vector<Ticket> after;
-  std::function<bool()> run;  ///< false: it waits for another rank, try again
+  std::function<Progress()> run;
 };
 
 struct Queue {
@@ -62,6 +65,8 @@ struct Allocation {
   std::string name;
 };
 
+enum class Use : std::uint8_t { read, write, move };  ///< move: read without asking whether anybody wrote it
+
 /// Everything below is called with `mutex` held.
 class Machine {
  public:
@@ -78,7 +83,7 @@ class Machine {
 
   // Queues.
   std::shared_ptr<Queue> make_queue(int device);
-  Ticket push(const std::shared_ptr<Queue>& queue, std::string name, std::function<bool()> run,
+  Ticket push(const std::shared_ptr<Queue>& queue, std::string name, std::function<Progress()> run,
               std::vector<Ticket> after = {});
   /// Runs operations until the place is reached or the machine breaks. `lock` holds `mutex`, and gives it up while only
   /// another thread can go on.
@@ -96,15 +101,17 @@ class Machine {
   std::size_t used_bytes(int device) const;
   std::size_t live_allocations() const;
 
-  /// Throws Finding unless an operation may read or write these bytes.
-  void check_use(const void* address, std::size_t bytes, bool write, const std::string& who);
+  /// Throws Finding unless an operation may use these bytes so.
+  void check_use(const void* address, std::size_t bytes, Use use, const std::string& who);
+  /// Copies after checking both sides. Uninitialised memory may move on the device, but not to the host.
+  void move(void* to, const void* from, std::size_t bytes, const std::string& who);
 
   std::uint64_t random() { return random_(); }
 
  private:
   bool step(const Ticket& goal);
   bool may_run(const Queue& queue) const;
-  bool run_first(Queue& queue);
+  Progress run_first(Queue& queue);
   void expose(bool open_to_host) const;
 
   std::mt19937_64 random_;

@@ -282,8 +282,16 @@ bool initialised(const void* data, std::size_t bytes) {
   return std::all_of(granules.begin(), granules.end(), [](const Granule& g) { return g.initialised; });
 }
 
-void note_host_write(const void* data, std::size_t bytes) {
+void note_write(const void* data, std::size_t bytes) {
   for (Granule& granule : granules_of(data, bytes)) granule.initialised = true;
+}
+
+void note_copy(const void* to, const void* from, std::size_t bytes) {
+  const std::span<const Granule> source = granules_of(from, bytes);
+  const std::span<Granule> target = granules_of(to, bytes);
+  for (std::size_t i = 0; i < std::min(source.size(), target.size()); ++i) {
+    target[i].initialised = source[i].initialised;
+  }
 }
 
 void untrack(const void* data) {

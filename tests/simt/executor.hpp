@@ -68,7 +68,8 @@ void forbid(const void* data, const char* why);
 
 /// What the host does to tracked memory between launches; other memory counts as initialised.
 bool initialised(const void* data, std::size_t bytes);
-void note_host_write(const void* data, std::size_t bytes);
+void note_write(const void* data, std::size_t bytes);
+void note_copy(const void* to, const void* from, std::size_t bytes);  ///< to has been noted as written
 
 namespace detail {
 Report run(Extent3 grid, Extent3 block, std::size_t shared_bytes, const Options& options, void (*body)(const void*),
