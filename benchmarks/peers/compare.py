@@ -6,15 +6,14 @@
     python3 -m venv venv && venv/bin/pip install torch numpy
     venv/bin/python benchmarks/peers/compare.py build/release/bin/ltxmem_benchmarks [--rounds 5] [--filter attention]
 
-A turn of a row runs ours, PyTorch and the row's limit, each a few times after a first one that is not counted; ratios are taken within a turn, and the table has their
-median with the lowest and the highest one. One thread is measured in CPU time, so that other work on the machine counts
-little; more threads in wall time. Results are compared first, by their projection onto the same vector on either side
-(benchmarks/values.hpp): a row whose numbers differ ends the run.
+A turn of a row runs ours, PyTorch and the row's limit, each a few times after a first one that is not counted; ratios
+are taken within a turn, and the table has their median with the lowest and the highest one. One thread is measured in
+CPU time, so that other work on the machine counts little; more threads in wall time. Results are compared first, by
+their projection onto the same vector on either side (benchmarks/values.hpp): a row whose numbers differ ends the run.
 """
 
 import argparse
 import json
-import math
 import statistics
 import subprocess
 import sys
@@ -39,7 +38,7 @@ class Attention:
     unit = "GFLOP/s"
 
     def __init__(self, queries, keys, heads, head_dim, dtype, name):
-        self.flops = 4.0 * queries * keys * heads * head_dim
+        self.size = 4.0 * queries * keys * heads * head_dim
         self.work = f"attention {heads} x {head_dim}, {queries} queries, {keys} keys"
         self.name = f"attention/highway/{dtype}/{name}/query_tile:0/key_tile:0/threads:{{}}/iterations:3/real_time"
         self.shapes = [(queries, 1), (keys, 2), (keys, 3)]
@@ -63,7 +62,7 @@ class FeedForward:
     unit = "GFLOP/s"
 
     def __init__(self, tokens, width, hidden, dtype, chunk):
-        self.flops = 4.0 * tokens * width * hidden
+        self.size = 4.0 * tokens * width * hidden
         self.work = f"feed-forward {width} - {hidden} - {width}, {tokens} tokens, " + (
             f"chunks of {chunk}" if chunk else "whole"
         )
@@ -93,7 +92,7 @@ class NormAndModulate:
     unit = "GB/s"
 
     def __init__(self, tokens, width, dtype):
-        self.flops = 2.0 * tokens * width * (4 if dtype == "f32" else 2)
+        self.size = 2.0 * tokens * width * (4 if dtype == "f32" else 2)
         self.work = f"norm + modulate, {tokens} x {width}"
         self.name = f"norm/modulate/{dtype}/threads:{{}}/real_time"
         self.tokens, self.width, self.dtype = tokens, width, dtype
@@ -118,7 +117,7 @@ class Rotate:
     unit = "GB/s"
 
     def __init__(self, tokens, width, dtype):
-        self.flops = 2.0 * tokens * width * (4 if dtype == "f32" else 2)
+        self.size = 2.0 * tokens * width * (4 if dtype == "f32" else 2)
         self.work = f"q/k norm + rope, {tokens} x {width}"
         self.name = f"head_norm/rotate/{dtype}/threads:{{}}/real_time"
         self.dtype = dtype
@@ -144,10 +143,10 @@ def measure(binary, name, threads):
     return rate / 1e9, run
 
 
-def limit_of(row, dtype, available):
+def limit_of(row, available):
     if row.unit == "GB/s":
         return "limits/copy"
-    if dtype == "f32":
+    if row.dtype == "f32":
         return "limits/f32_multiply_add"
     return next((limit for limit in ("limits/bf16_tiles", "limits/bf16_pairs") if limit in available), None)
 
@@ -159,7 +158,7 @@ def time_torch(row, operands, threads):
     start = clock()
     for _ in range(repetitions):
         result = row(*operands)
-    return repetitions * row.flops / (clock() - start) / 1e9, result
+    return repetitions * row.size / (clock() - start) / 1e9, result
 
 
 def check(row, result, theirs):
@@ -203,7 +202,7 @@ def main():
         if arguments.filter not in row.work:
             continue
         operands = row.operands() if row.operands else None
-        limit = limit_of(row, row.dtype, available)
+        limit = limit_of(row, available)
         for threads in arguments.threads:
             torch.set_num_threads(threads)
             ours, theirs, limits = [], [], []

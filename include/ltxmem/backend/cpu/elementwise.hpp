@@ -44,6 +44,36 @@ inline void check_row_numbers(const char* operation, const char* what, const Tok
   }
 }
 
+#if defined(__x86_64__) && defined(__GNUC__)
+
+namespace detail {
+
+/// Flattened: everything that fn calls, down to its loops over elements, is compiled for this function's target.
+template <class Fn>
+[[gnu::target("avx2"), gnu::flatten]] void with_avx2(const Fn& fn) {
+  fn();
+}
+
+}  // namespace detail
+
+/// Calls fn, compiled for wider vectors than the program's where the processor has them. Without fused multiply-adds:
+/// bits are those of any other processor.
+template <class Fn>
+void with_wide_vectors(const Fn& fn) {
+  static const bool avx2 = __builtin_cpu_supports("avx2") != 0;
+  if (avx2) return detail::with_avx2(fn);
+  fn();
+}
+
+#else
+
+template <class Fn>
+void with_wide_vectors(const Fn& fn) {
+  fn();
+}
+
+#endif
+
 inline void activate(Activation activation, float* values, std::int64_t count) {
   switch (activation) {
     case Activation::none: return;

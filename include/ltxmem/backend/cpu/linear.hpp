@@ -165,7 +165,7 @@ class LinearCall {
         multiply(term.x.rows(row, extents[0]), weight, first ? sums : product, memory);
         accumulate(term, first, product, sums);
       }
-      finish_tile(sums, epilogue_, y_, row, column);
+      with_wide_vectors([&] { finish_tile(sums, epilogue_, y_, row, column); });
     }
   }
 

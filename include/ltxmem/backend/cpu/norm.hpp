@@ -21,12 +21,11 @@ namespace ltxmem::cpu {
 
 namespace detail {
 
-inline constexpr std::int64_t most_rows = 256;
-
-/// Rows that one work item takes: enough elements to be worth handing out, few enough to stay in the second-level
-/// cache between the statistics and the writing. Rows are independent, so this changes no bit.
+/// Rows that one work item takes: enough elements to be worth handing out. Rows are independent, so this changes no
+/// bit.
 inline std::int64_t norm_rows_per_item(std::int64_t channels) {
   constexpr std::int64_t elements = 32768;
+  constexpr std::int64_t most_rows = 256;
   return std::clamp<std::int64_t>(elements / std::max<std::int64_t>(channels, 1), 1, most_rows);
 }
 
@@ -74,29 +73,20 @@ void norm(ThreadPool& pool, TensorView<const T, 2> x, const NormArguments<T>& ar
   const std::int64_t channels = x.extent(1);
   const std::int64_t item_rows = detail::norm_rows_per_item(channels);
 
-  auto work = [&](std::int64_t item, int) {
+  auto work = [&](std::int64_t item) {
     const std::int64_t first = item * item_rows;
     const std::int64_t count = std::min(item_rows, x.extent(0) - first);
-    detail::RowStatistics statistics[detail::most_rows];
-    for (std::int64_t i = 0; i < count; ++i) {
-      statistics[i] =
-          detail::row_statistics(arguments.kind, x.data() + (first + i) * x.stride(0), channels, arguments.eps);
-    }
     float weight[run_length];
     float values[run_length];
-    for (std::int64_t begin = 0; begin < channels; begin += run_length) {
-      const std::int64_t run = std::min(run_length, channels - begin);
-      if (!arguments.weight.empty()) {
-        widen(arguments.weight, begin, run, weight);
-        for (std::int64_t c = 0; c < run; ++c) weight[c] += arguments.weight_offset;
-      }
-      for (std::int64_t i = 0; i < count; ++i) {
-        const std::int64_t token = first + i;
-        const auto [mean, factor] = statistics[i];
-        widen(x.data() + token * x.stride(0) + begin, run, values);
-        for (std::int64_t c = 0; c < run; ++c) values[c] = (values[c] - mean) * factor;
+    for (std::int64_t token = first; token < first + count; ++token) {
+      const T* row = x.data() + token * x.stride(0);
+      const auto [mean, factor] = detail::row_statistics(arguments.kind, row, channels, arguments.eps);
+      for (std::int64_t begin = 0; begin < channels; begin += run_length) {
+        const std::int64_t run = std::min(run_length, channels - begin);
+        for (std::int64_t c = 0; c < run; ++c) values[c] = (static_cast<float>(row[begin + c]) - mean) * factor;
         if (!arguments.weight.empty()) {
-          for (std::int64_t c = 0; c < run; ++c) values[c] *= weight[c];
+          widen(arguments.weight, begin, run, weight);
+          for (std::int64_t c = 0; c < run; ++c) values[c] *= weight[c] + arguments.weight_offset;
         }
         if (!arguments.scale.empty()) {
           const float* scale = detail::token_row(arguments.scale, token) + begin;
@@ -115,7 +105,8 @@ void norm(ThreadPool& pool, TensorView<const T, 2> x, const NormArguments<T>& ar
       }
     }
   };
-  pool.parallel_for(ceil_div(x.extent(0), item_rows), work);
+  pool.parallel_for(ceil_div(x.extent(0), item_rows),
+                    [&](std::int64_t item, int) { with_wide_vectors([&] { work(item); }); });
 }
 
 namespace detail {
@@ -187,7 +178,7 @@ void head_norm(ThreadPool& pool, TensorView<T, 2> x, const HeadNormArguments& ar
     });
   };
 
-  auto work = [&](std::int64_t item, int) {
+  auto work = [&](std::int64_t item) {
     float low[run_length];
     float high[run_length];
     float cosine[run_length];
@@ -226,7 +217,8 @@ void head_norm(ThreadPool& pool, TensorView<T, 2> x, const HeadNormArguments& ar
       }
     }
   };
-  pool.parallel_for(ceil_div(x.extent(0), item_rows), work);
+  pool.parallel_for(ceil_div(x.extent(0), item_rows),
+                    [&](std::int64_t item, int) { with_wide_vectors([&] { work(item); }); });
 }
 
 /// factors [N] = 1 / sqrt(mean of squares of the row + eps): what head_norm of kind rms multiplies whole rows by.
