@@ -17,5 +17,5 @@ endforeach()
 configure_package_config_file(cmake/ltxmemConfig.cmake.in ltxmemConfig.cmake INSTALL_DESTINATION "${package_dir}")
 write_basic_package_version_file(ltxmemConfigVersion.cmake COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
 install(FILES "${PROJECT_BINARY_DIR}/ltxmemConfig.cmake" "${PROJECT_BINARY_DIR}/ltxmemConfigVersion.cmake"
-              "${PROJECT_SOURCE_DIR}/cmake/FindDNNL.cmake"
+              "${PROJECT_SOURCE_DIR}/cmake/FindDNNL.cmake" "${PROJECT_SOURCE_DIR}/cmake/FindNCCL.cmake"
         DESTINATION "${package_dir}")

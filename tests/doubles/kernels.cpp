@@ -5,6 +5,7 @@
 
 #include "doubles/kernels.hpp"
 
+#include "cuda/for_each_kernels.hpp"
 #include "cuda/kernels.hpp"
 #include "doubles/toy_kernels.cuh"
 
@@ -13,6 +14,7 @@ namespace {
 const bool provided = [] {
   const auto one = [](auto* kernel) { doubles::provide(kernel); };
   ltxmem::cuda::visit_kernels(one);
+  ltxmem::test::visit_for_each_kernels(one);
   one(&doubles::toys::add<0>);
   one(&doubles::toys::through_shared<0>);
   return true;

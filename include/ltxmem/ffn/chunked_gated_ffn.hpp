@@ -11,6 +11,15 @@
 
 namespace ltxmem {
 
+namespace detail {
+
+struct RowNumbers {
+  TensorView<std::int32_t, 1> numbers;
+  LTXMEM_HOST_DEVICE void operator()(std::int64_t n) const { numbers(n) = static_cast<std::int32_t>(n); }
+};
+
+}  // namespace detail
+
 /// Gated feed-forward network (GLU family) evaluated chunk by chunk, so neither hidden activation exists as a whole.
 ///
 /// Computes  y = epilogue((act(x Wg^T + bg) * (x Wu^T + bu)) Wd^T + bd), * element by element
@@ -64,7 +73,7 @@ class ChunkedGatedFFN : public detail::ChunkedLayers<Up, Down> {
     float* const gates = arena.take<float>("ffn gate", Extents<2>{chunks.token_chunk, chunks.hidden_chunk}).data();
     const auto row_numbers = arena.take<std::int32_t>("ffn row numbers", Extents<1>{chunks.token_chunk});
     backend.for_each(OperationCost{"ffn row numbers", 0, chunks.token_chunk * 4}, chunks.token_chunk,
-                     [row_numbers](std::int64_t n) { row_numbers(n) = static_cast<std::int32_t>(n); });
+                     detail::RowNumbers{row_numbers});
     detail::for_each_chunk<T>(
         backend, chunks, down_, epilogue, y, arena,
         [&](std::int64_t token, std::int64_t count, std::int64_t channel, std::int64_t width, TensorView<T, 2> out) {

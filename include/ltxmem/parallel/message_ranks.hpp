@@ -77,7 +77,7 @@ struct ReduceRanks {
   int ranks;
   Reduction op;
 
-  void operator()(std::int64_t i) const {
+  LTXMEM_HOST_DEVICE void operator()(std::int64_t i) const {
     const auto value = [&](int from) {
       if (from == rank) return static_cast<float>(mine[i]);
       return static_cast<float>(others[(from < rank ? from : from - 1) * count + i]);

@@ -26,12 +26,12 @@ struct FinishRows {
   LinearEpilogue<Out> epilogue;
   TensorView<Out, 2> y;
 
-  void operator()(std::int64_t row) const {
+  LTXMEM_HOST_DEVICE void operator()(std::int64_t row) const {
     const TokenRows& gate = epilogue.gate;
     const std::int64_t gate_row = gate.index.empty() ? 0 : gate.index(row);
     for (std::int64_t column = 0; column < y.extent(1); ++column) {
       float value = activate(epilogue.activation, sums(row, column));
-      if (!gate.empty()) value *= gate.rows(gate_row, column);
+      if (!gate.rows.empty()) value *= gate.rows(gate_row, column);
       if (!epilogue.residual.empty()) value += static_cast<float>(epilogue.residual(row, column));
       y(row, column) = static_cast<Out>(value);
     }
@@ -43,7 +43,7 @@ struct StartSums {
   TensorView<const float, 2> from;
   TensorView<float, 2> to;
 
-  void operator()(std::int64_t row) const {
+  LTXMEM_HOST_DEVICE void operator()(std::int64_t row) const {
     for (std::int64_t column = 0; column < to.extent(1); ++column) {
       to(row, column) = from.empty() ? 0.0F : from(row, column);
     }
@@ -164,7 +164,7 @@ namespace detail {
 struct FactorToSquares {
   TensorView<float, 1> factors;
   float width;  ///< 0: this rank has no columns
-  void operator()(std::int64_t row) const {
+  LTXMEM_HOST_DEVICE void operator()(std::int64_t row) const {
     factors(row) = width > 0.0F ? width / (factors(row) * factors(row)) : 0.0F;
   }
 };
@@ -172,7 +172,9 @@ struct SquaresToFactor {
   TensorView<float, 1> factors;
   float width;
   float eps;
-  void operator()(std::int64_t row) const { factors(row) = 1.0F / std::sqrt(factors(row) / width + eps); }
+  LTXMEM_HOST_DEVICE void operator()(std::int64_t row) const {
+    factors(row) = 1.0F / std::sqrt(factors(row) / width + eps);
+  }
 };
 
 }  // namespace detail

@@ -17,7 +17,10 @@ class CudaEvent {
  public:
   CudaEvent() { cuda::check("cudaEventCreateWithFlags", cudaEventCreateWithFlags(&event_, cudaEventDisableTiming)); }
   CudaEvent(CudaEvent&& other) noexcept : event_(std::exchange(other.event_, nullptr)) {}
-  CudaEvent& operator=(CudaEvent&&) = delete;
+  CudaEvent& operator=(CudaEvent&& other) noexcept {
+    std::swap(event_, other.event_);
+    return *this;
+  }
   ~CudaEvent() {
     if (event_ != nullptr) static_cast<void>(cudaEventDestroy(event_));
   }

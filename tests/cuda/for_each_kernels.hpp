@@ -1,0 +1,25 @@
+// SPDX-FileCopyrightText: The ltxmem authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "ltxmem/backend/cuda/kernels/elementwise.cuh"
+#include "ltxmem/core/tensor_view.hpp"
+
+/// The functions that the tests run by for_each, and every kernel that this makes.
+
+namespace ltxmem::test {
+
+struct DoubleValues {
+  TensorView<float, 2> values;
+  LTXMEM_HOST_DEVICE void operator()(std::int64_t row) const {
+    for (std::int64_t column = 0; column < values.extent(1); ++column) values(row, column) *= 2.0F;
+  }
+};
+
+/// Calls visit(pointer to the kernel) for each.
+template <class Visit>
+void visit_for_each_kernels(Visit visit) {
+  visit(&cuda::for_each_item<DoubleValues>);
+}
+
+}  // namespace ltxmem::test
