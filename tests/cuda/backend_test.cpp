@@ -149,8 +149,7 @@ TEMPLATE_TEST_CASE("a bias of the activations' type goes into the product", "[de
 TEMPLATE_TEST_CASE("token chunks change no bit on a device", "[device]", float, bfloat16) {
   if (!has_device()) return;
   const LinearProblem<TestType> problem(1100, 24, 20);
-  for (const Parts& parts :
-       {Parts{.residual = true}, Parts{true, true, true, true, true, Activation::gelu_tanh}}) {
+  for (const Parts& parts : {Parts{.residual = true}, Parts{true, true, true, true, true, Activation::gelu_tanh}}) {
     const auto once = run(problem, parts);
     for (const std::int64_t chunk : {100, 256, 1030}) {
       CHECK(equal(run(problem, parts, chunk), once));
@@ -254,8 +253,8 @@ TEMPLATE_TEST_CASE("head norms on a device match the reference, also with given 
     for (std::int64_t slot = 0; slot < width / 2; ++slot) {
       const std::int64_t low = slot / (head_dim / 2) * head_dim + slot % (head_dim / 2);
       const std::int64_t high = low + head_dim / 2;
-      const auto entry = static_cast<std::size_t>(
-          coordinate[static_cast<std::size_t>(n * 2 + slot % 2)] * frequencies + slot / 2);
+      const auto entry =
+          static_cast<std::size_t>(coordinate[static_cast<std::size_t>(n * 2 + slot % 2)] * frequencies + slot / 2);
       const double c = as_double(cosine[entry]), s = as_double(sine[entry]);
       expected[static_cast<std::size_t>(n * width + low)] = factor * (at(low) * c - at(high) * s);
       expected[static_cast<std::size_t>(n * width + high)] = factor * (at(high) * c + at(low) * s);

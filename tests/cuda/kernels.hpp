@@ -7,7 +7,8 @@
 #include "ltxmem/backend/cuda/kernels/linear.cuh"
 #include "ltxmem/backend/cuda/kernels/norm.cuh"
 
-/// Every kernel that the backend launches, once: nvcc compiles them for all devices, g++ for the test double of libcudart.
+/// Every kernel that the backend launches, once: nvcc compiles them for all devices, g++ for the test double of
+/// libcudart.
 
 namespace ltxmem::cuda {
 

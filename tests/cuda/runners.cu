@@ -51,17 +51,17 @@ class Session {
   WeightVector up(const WeightVector& host) {
     if (host.empty()) return host;
     WeightVector copy = host;
-    copy.data = up(TensorView<const std::byte, 1>(
-                       host.data, {host.size * static_cast<std::int64_t>(dtype_bytes(host.dtype))}))
-                    .data();
+    copy.data =
+        up(TensorView<const std::byte, 1>(host.data, {host.size * static_cast<std::int64_t>(dtype_bytes(host.dtype))}))
+            .data();
     return copy;
   }
   WeightMatrix up(const WeightMatrix& host) {
     WeightMatrix copy = host;
     const std::int64_t elements = (host.rows - 1) * host.row_stride + host.columns;
-    copy.data = up(TensorView<const std::byte, 1>(
-                       host.data, {elements * static_cast<std::int64_t>(dtype_bytes(host.dtype))}))
-                    .data();
+    copy.data =
+        up(TensorView<const std::byte, 1>(host.data, {elements * static_cast<std::int64_t>(dtype_bytes(host.dtype))}))
+            .data();
     if (host.scale != nullptr) copy.scale = up(TensorView<const float, 1>(host.scale, {1})).data();
     return copy;
   }
@@ -130,8 +130,7 @@ void linear(std::span<const LinearTerm<T>> terms, const LinearEpilogue<Out>& epi
   if (chunk == 0) chunk = std::max<std::int64_t>(tokens, 1);
   std::size_t bytes = 0;
   for (const LinearTerm<T>& term : terms) {
-    bytes = std::max(bytes,
-                     session.backend.template linear_workspace_bytes<T>(std::min(chunk, tokens), term.weight));
+    bytes = std::max(bytes, session.backend.template linear_workspace_bytes<T>(std::min(chunk, tokens), term.weight));
   }
   session.within(bytes, [&](Arena& arena) {
     for (std::int64_t begin = 0; begin < tokens; begin += chunk) {
@@ -185,9 +184,8 @@ void convolve(TensorView<const T, 4> x, const ConvolutionArguments<T>& arguments
   a.residual = session.up(arguments.residual);
   const TensorView<T, 4> device_x = session.up(x);
   const TensorView<T, 4> device_y = session.blank<T>(y.extents());
-  session.within(session.backend.template convolution_workspace_bytes<T>(a.weight, a.geometry), [&](Arena& arena) {
-    session.backend.convolve(TensorView<const T, 4>(device_x), a, device_y, arena);
-  });
+  session.within(session.backend.template convolution_workspace_bytes<T>(a.weight, a.geometry),
+                 [&](Arena& arena) { session.backend.convolve(TensorView<const T, 4>(device_x), a, device_y, arena); });
   session.down(device_y, y);
 }
 
@@ -222,7 +220,8 @@ void tiled_attention(const AttentionTile<T>& tile, const TiledAttentionOptions& 
   extras.query_begin = tile.query_begin;
   extras.key_begin = tile.key_begin;
   const std::int64_t rows = std::max<std::int64_t>(attention.key_tile(tile.k.extent(0)), 1);
-  Arena slots(session.device, std::size_t{1} << 22);
+  const std::size_t slot_bytes = aligned_bytes(byte_count<T>(Extents<2>{rows, tile.k.extent(1)}));
+  Arena slots(session.device, 4 * slot_bytes);  // two for keys, two for values
   Tensor<T, 2> host_keys(pinned, tile.k.extents());
   Tensor<T, 2> host_values(pinned, tile.v.extents());
   std::copy(tile.k.data(), tile.k.data() + tile.k.size(), host_keys.view().data());
@@ -342,16 +341,15 @@ LINEAR(bfloat16, bfloat16)
 LINEAR(bfloat16, float)
 LINEAR(ltxmem::half, ltxmem::half)
 LINEAR(ltxmem::half, float)
-#define RUNNERS(T)                                                                                                \
-  template void norm(TensorView<const T, 2>, const NormArguments<T>&, TensorView<T, 2>);                          \
-  template void head_norm(TensorView<T, 2>, const HeadNormArguments&, bool);                                      \
-  template void convolve(TensorView<const T, 4>, const ConvolutionArguments<T>&, TensorView<T, 4>);               \
-  template void convolve_transposed(TensorView<const T, 2>, const TransposedConvolutionArguments&,                \
-                                    TensorView<T, 2>);                                                            \
-  template void tiled_attention(const AttentionTile<T>&, const TiledAttentionOptions&, Keys,                      \
-                                TensorView<const float, 2>, TensorView<T, 2>, TensorView<float, 2>);              \
-  template void merged_attention(const AttentionTile<T>&, TensorView<T, 2>);                                      \
-  template void ffn(TensorView<const T, 2>, const WeightMatrix&, const WeightVector&, const WeightMatrix&,        \
+#define RUNNERS(T)                                                                                                    \
+  template void norm(TensorView<const T, 2>, const NormArguments<T>&, TensorView<T, 2>);                              \
+  template void head_norm(TensorView<T, 2>, const HeadNormArguments&, bool);                                          \
+  template void convolve(TensorView<const T, 4>, const ConvolutionArguments<T>&, TensorView<T, 4>);                   \
+  template void convolve_transposed(TensorView<const T, 2>, const TransposedConvolutionArguments&, TensorView<T, 2>); \
+  template void tiled_attention(const AttentionTile<T>&, const TiledAttentionOptions&, Keys,                          \
+                                TensorView<const float, 2>, TensorView<T, 2>, TensorView<float, 2>);                  \
+  template void merged_attention(const AttentionTile<T>&, TensorView<T, 2>);                                          \
+  template void ffn(TensorView<const T, 2>, const WeightMatrix&, const WeightVector&, const WeightMatrix&,            \
                     const WeightVector&, const ChunkedFfnOptions&, const LinearEpilogue<T>&, TensorView<T, 2>);
 RUNNERS(float)
 RUNNERS(bfloat16)

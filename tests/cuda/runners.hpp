@@ -10,8 +10,9 @@
 #include "ltxmem/backend/operations.hpp"
 #include "ltxmem/ffn/chunked_ffn.hpp"
 
-/// CudaBackend and the primitives on it, run on operands in host memory: they are copied to a device, worked on there and
-/// copied back. Compiled by nvcc; the tests that call them, by the host's compiler. Defined for float, bfloat16 and half.
+/// CudaBackend and the primitives on it, run on operands in host memory: they are copied to a device, worked on there
+/// and copied back. Compiled by nvcc; the tests that call them, by the host's compiler. Defined for float, bfloat16 and
+/// half.
 ///
 /// Every runner gives the operation exactly the workspace that its formula states, and throws std::logic_error when a
 /// peak is another.
@@ -33,8 +34,7 @@ void head_norm(TensorView<T, 2> x, const HeadNormArguments& arguments, bool by_f
 template <Element T>
 void convolve(TensorView<const T, 4> x, const ConvolutionArguments<T>& arguments, TensorView<T, 4> y);
 template <Element T>
-void convolve_transposed(TensorView<const T, 2> x, const TransposedConvolutionArguments& arguments,
-                         TensorView<T, 2> y);
+void convolve_transposed(TensorView<const T, 2> x, const TransposedConvolutionArguments& arguments, TensorView<T, 2> y);
 
 enum class Keys { resident, host, recomputed };
 
@@ -58,7 +58,8 @@ void double_through_slots(TensorView<const float, 2> from, std::int64_t slot_row
 template <class From, class To>
 void convert(TensorView<const From, 2> from, TensorView<To, 2> to);
 
-/// Asks for twice the device's memory beside a buffer in use; returns the text of the error. Afterwards the device works.
+/// Asks for twice the device's memory beside a buffer in use; returns the text of the error. Afterwards the device
+/// works.
 std::string exhaust_memory();
 
 }  // namespace ltxmem::test::on_device

@@ -262,7 +262,7 @@ void track(const void* data, std::size_t bytes, const char* name, bool writable,
 void forbid(const void* data, const char* why) {
   Allocation& allocation = allocations().at(reinterpret_cast<std::uintptr_t>(data));
   allocation.forbidden = why;
-  allocation.granules = {};
+  allocation.granules = std::vector<Granule>();  // and not = {}, which keeps the memory
 }
 
 namespace {

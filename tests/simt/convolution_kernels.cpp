@@ -17,10 +17,11 @@ Report run_convolution(const cuda::ConvolutionKernelArguments<Places>& a, const 
 }
 
 // NOLINTBEGIN
-#define SIMT_CONVOLUTION(T)                                                                        \
+#define SIMT_CONVOLUTION(T)                                                                               \
   template Report run_convolution<T>(const cuda::ConvolutionKernelArguments<cuda::ConvolutionPlaces<T>>&, \
-                                     const Options&);                                              \
-  template Report run_convolution<T>(const cuda::ConvolutionKernelArguments<cuda::TransposedPlaces<T>>&, const Options&);
+                                     const Options&);                                                     \
+  template Report run_convolution<T>(const cuda::ConvolutionKernelArguments<cuda::TransposedPlaces<T>>&,  \
+                                     const Options&);
 SIMT_CONVOLUTION(float)
 SIMT_CONVOLUTION(ltxmem::bfloat16)
 SIMT_CONVOLUTION(ltxmem::half)

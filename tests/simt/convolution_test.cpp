@@ -24,8 +24,8 @@ void check(const Convolution<T>& c, const simt::Options& options) {
   const DeviceBuffer<T> bias("bias", c.bias);
   const DeviceBuffer<float> scale("scale", std::vector<float>{0.5F});
   ConvolutionArguments<T> arguments = c.arguments();
-  arguments.weight = WeightMatrix(
-      TensorView<const T, 2>(weight.data(), {c.outputs, c.input[3] * c.geometry.taps()}), scale.data());
+  arguments.weight =
+      WeightMatrix(TensorView<const T, 2>(weight.data(), {c.outputs, c.input[3] * c.geometry.taps()}), scale.data());
   arguments.bias = TensorView<const T, 1>(bias.data(), {c.outputs});
   arguments.residual = TensorView<const T, 4>(y.data(), c.output());
   const auto a = cuda::convolution_arguments<T>({x.data(), c.input}, arguments, {y.data(), c.output()});
@@ -59,9 +59,9 @@ TEST_CASE("convolutions with every padding, strides and dilations agree with dou
     check(Convolution<float>({3, 3, 5, 3}, 4, geometry), {});
   }
   check(Convolution<float>({5, 6, 7, 2}, 3, {.kernel = {2, 1, 3}, .stride = {2, 3, 1}, .dilation = {1, 2, 2}}), {});
-  check(Convolution<float>({1, 1, 70, 18}, 3,
-                           {.kernel = {1, 1, 7}, .dilation = {1, 1, 5}, .pad_before = {0, 0, 15},
-                            .pad_after = {0, 0, 15}}),
+  check(Convolution<float>(
+            {1, 1, 70, 18}, 3,
+            {.kernel = {1, 1, 7}, .dilation = {1, 1, 5}, .pad_before = {0, 0, 15}, .pad_after = {0, 0, 15}}),
         {});
 }
 

@@ -58,9 +58,9 @@ Report run_cast(Rows<const From> from, Rows<To> to, std::int64_t rows, std::int6
 }
 
 // NOLINTBEGIN
-#define SIMT_ROWS(T)                                                                                        \
-  template Report run_norm(const cuda::NormKernelArguments<T>&, std::int64_t, int, const Options&);         \
-  template Report run_head_norm(const cuda::HeadNormKernelArguments<T>&, std::int64_t, const Options&);     \
+#define SIMT_ROWS(T)                                                                                               \
+  template Report run_norm(const cuda::NormKernelArguments<T>&, std::int64_t, int, const Options&);                \
+  template Report run_head_norm(const cuda::HeadNormKernelArguments<T>&, std::int64_t, const Options&);            \
   template Report run_head_norm_factors(Rows<const T>, std::int64_t, std::int64_t, float, float*, const Options&); \
   template Report run_finish(const cuda::FinishKernelArguments<T>&, std::int64_t, int, const Options&);
 SIMT_ROWS(float)

@@ -222,8 +222,8 @@ TEMPLATE_TEST_CASE("some heads of a row, with its factor and their place in the 
   }
 }
 
-TEMPLATE_TEST_CASE("the epilogue of a linear operation agrees with double precision", "[linear][quick]", float, bfloat16,
-                   half) {
+TEMPLATE_TEST_CASE("the epilogue of a linear operation agrees with double precision", "[linear][quick]", float,
+                   bfloat16, half) {
   using T = TestType;
   for (const std::int64_t columns : {1, 77, 300, 2048}) {
     for (const int width : {1, 4}) {

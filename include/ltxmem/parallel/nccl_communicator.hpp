@@ -70,8 +70,7 @@ class NcclTransport {
     const void* const send = is_token ? token : messages.send.data();
     void* const receive = is_token ? token + 1 : messages.receive.data();
     const CudaEvent given;
-    cuda::check("cudaEventRecord",
-                cudaEventRecord(given.native(), static_cast<cudaStream_t>(backend.stream().native)));
+    cuda::check("cudaEventRecord", cudaEventRecord(given.native(), static_cast<cudaStream_t>(backend.stream().native)));
     state_->stream.wait(given);
     check(ncclGroupStart(), "ncclGroupStart");
     if (!messages.send.empty()) {
@@ -79,8 +78,7 @@ class NcclTransport {
             "ncclSend");
     }
     if (!messages.receive.empty()) {
-      check(ncclRecv(receive, messages.receive.size(), ncclInt8, messages.from, state_->comm,
-                     state_->stream.native()),
+      check(ncclRecv(receive, messages.receive.size(), ncclInt8, messages.from, state_->comm, state_->stream.native()),
             "ncclRecv");
     }
     check(ncclGroupEnd(), "ncclGroupEnd");

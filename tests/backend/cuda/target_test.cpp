@@ -43,7 +43,7 @@ TEST_CASE("a plan for a card holds the card's workspaces") {
   const std::int64_t tokens = 5000, width = 128, hidden = 512;
   DryRunBackend<CudaTarget> backend;
   const ChunkedFFN<bfloat16, DryRunBackend<CudaTarget>> ffn(DenseLinear(described(DType::f8_e4m3, hidden, width)),
-                         DenseLinear(described(DType::f8_e4m3, width, hidden)));
+                                                            DenseLinear(described(DType::f8_e4m3, width, hidden)));
   Arena arena = Arena::make_virtual();
   const auto x = arena.take<bfloat16>("x", Extents<2>{tokens, width});
   const std::size_t before = arena.used_bytes();

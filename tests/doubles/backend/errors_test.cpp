@@ -16,8 +16,8 @@ using namespace ltxmem;
 
 namespace {
 
-/// A network that takes several allocations, launches and products; true when its values are those of a run that nothing
-/// disturbed.
+/// A network that takes several allocations, launches and products; true when its values are those of a run that
+/// nothing disturbed.
 bool run_network() {
   const std::int64_t tokens = 5, width = 16, hidden = 24;
   const auto x = test::random_values<bfloat16>(tokens * width, 1);
@@ -26,9 +26,9 @@ bool run_network() {
   LinearEpilogue<bfloat16> epilogue;
   epilogue.activation = Activation::silu;
   std::vector<bfloat16> y(x.size());
-  test::on_device::ffn<bfloat16>({x.data(), {tokens, width}}, TensorView<const float8_e4m3, 2>(up.data(), {hidden, width}),
-                                 {}, TensorView<const bfloat16, 2>(down.data(), {width, hidden}), {}, {}, epilogue,
-                                 {y.data(), {tokens, width}});
+  test::on_device::ffn<bfloat16>(
+      {x.data(), {tokens, width}}, TensorView<const float8_e4m3, 2>(up.data(), {hidden, width}), {},
+      TensorView<const bfloat16, 2>(down.data(), {width, hidden}), {}, {}, epilogue, {y.data(), {tokens, width}});
   static const std::vector<bfloat16> first = y;
   return test::same_bits(y, first);
 }

@@ -37,8 +37,7 @@ inline DeviceWeight weight_of(const WeightVector& vector) {
 }
 
 template <Element T>
-NormKernelArguments<T> norm_arguments(TensorView<const T, 2> x, const NormArguments<T>& arguments,
-                                      TensorView<T, 2> y) {
+NormKernelArguments<T> norm_arguments(TensorView<const T, 2> x, const NormArguments<T>& arguments, TensorView<T, 2> y) {
   NormKernelArguments<T> a;
   a.x = rows_of(x);
   a.residual = rows_or_none(arguments.residual);
@@ -158,7 +157,12 @@ ConvolutionKernelArguments<TransposedPlaces<T>> transposed_arguments(TensorView<
                                                                      const TransposedConvolutionArguments& arguments,
                                                                      TensorView<T, 2> y) {
   ConvolutionKernelArguments<TransposedPlaces<T>> a;
-  a.places = {rows_of(x), rows_of(y), x.extent(0), arguments.kernel, arguments.stride, arguments.padding,
+  a.places = {rows_of(x),
+              rows_of(y),
+              x.extent(0),
+              arguments.kernel,
+              arguments.stride,
+              arguments.padding,
               arguments.weight.row_stride};
   a.positions = y.extent(0);
   a.channels = x.extent(1);

@@ -250,14 +250,14 @@ class CudaBackend {
     if (from.empty()) return;
     const auto bytes = [](std::int64_t count) { return static_cast<std::size_t>(count) * sizeof(T); };
     if (from.is_dense() && to.is_dense()) {
-      cuda::check("cudaMemcpyAsync", cudaMemcpyAsync(to.data(), from.data(), bytes(from.size()), cudaMemcpyDefault,
-                                                     stream.native()));
+      cuda::check("cudaMemcpyAsync",
+                  cudaMemcpyAsync(to.data(), from.data(), bytes(from.size()), cudaMemcpyDefault, stream.native()));
       return;
     }
-    cuda::check("cudaMemcpy2DAsync", cudaMemcpy2DAsync(to.data(), bytes(to.stride(0)), from.data(),
-                                                       bytes(from.stride(0)), bytes(from.extent(1)),
-                                                       static_cast<std::size_t>(from.extent(0)), cudaMemcpyDefault,
-                                                       stream.native()));
+    cuda::check(
+        "cudaMemcpy2DAsync",
+        cudaMemcpy2DAsync(to.data(), bytes(to.stride(0)), from.data(), bytes(from.stride(0)), bytes(from.extent(1)),
+                          static_cast<std::size_t>(from.extent(0)), cudaMemcpyDefault, stream.native()));
   }
 
   CudaDevice device_;

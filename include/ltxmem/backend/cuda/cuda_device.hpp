@@ -43,7 +43,8 @@ inline CudaDevice find_cuda_device(int index) {
   cuda::check("cudaGetDeviceProperties", cudaGetDeviceProperties(&properties, index));
   CudaDevice device{index, properties.name, properties.major * 10 + properties.minor, properties.totalGlobalMem};
   expects<DeviceError>(device.capability >= least_cuda_capability, "CUDA device ", index, " (", device.name,
-                       ") has compute capability ", properties.major, ".", properties.minor, ", needed is 8.0 or newer");
+                       ") has compute capability ", properties.major, ".", properties.minor,
+                       ", needed is 8.0 or newer");
   return device;
 }
 

@@ -57,7 +57,8 @@ struct Product {
 /// Products by cuBLASLt on the current device.
 ///
 /// Memory    product_workspace_bytes, which the caller hands in
-/// Numerics  an algorithm is chosen once for each kind of product and not by its number of tokens, and none splits a sum
+/// Numerics  an algorithm is chosen once for each kind of product and not by its number of tokens, and none splits a
+/// sum
 ///           between blocks: a row's bits depend neither on its neighbours nor on how a sequence is cut
 /// Throws    CudaError; DeviceError when the library offers no algorithm, or one that wants more workspace
 class Products {
@@ -187,9 +188,8 @@ class Products {
     const Layout y(product.result, product.outputs, linear_tokens, product.outputs);
     cublasLtMatmulHeuristicResult_t result{};
     int found = 0;
-    const cublasStatus_t status =
-        cublasLtMatmulAlgoGetHeuristic(handle_, description.get(), weight.get(), x.get(), y.get(), y.get(),
-                                       preference.get(), 1, &result, &found);
+    const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
+        handle_, description.get(), weight.get(), x.get(), y.get(), y.get(), preference.get(), 1, &result, &found);
     if (status != CUBLAS_STATUS_NOT_SUPPORTED) check("cublasLtMatmulAlgoGetHeuristic", status);
     expects<DeviceError>(found > 0 && status == CUBLAS_STATUS_SUCCESS, "cublasLt: no algorithm for ", product.outputs,
                          " outputs and ", product.inputs, " inputs of type ", dtype_name(product.type), " to ",

@@ -45,9 +45,7 @@ class CudaEvent {
 /// An ordered queue of work that waits for no other one by itself.
 class CudaStream {
  public:
-  CudaStream() {
-    cuda::check("cudaStreamCreateWithFlags", cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
-  }
+  CudaStream() { cuda::check("cudaStreamCreateWithFlags", cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking)); }
   CudaStream(CudaStream&& other) noexcept : stream_(std::exchange(other.stream_, nullptr)) {}
   CudaStream& operator=(CudaStream&&) = delete;
   ~CudaStream() {

@@ -32,8 +32,8 @@ void launch(const char* name, void (*kernel)(P...), Grid grid, int threads, std:
           grid_x_limit, " x ", grid_y_limit);
   const auto* function = reinterpret_cast<const void*>(kernel);
   if (shared_bytes > shared_without_asking) {
-    check("cudaFuncSetAttribute", cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                                       static_cast<int>(shared_bytes)));
+    check("cudaFuncSetAttribute",
+          cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)));
   }
   std::array<void*, sizeof...(P)> pointers{const_cast<void*>(static_cast<const void*>(&arguments))...};
   check(name, cudaLaunchKernel(function, dim3(static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y)),

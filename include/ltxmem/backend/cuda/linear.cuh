@@ -114,11 +114,10 @@ class LinearCall {
     const bool gelu = epilogue_.activation == Activation::gelu_tanh && !std::is_same_v<Out, float>;
     if (epilogue_.activation != Activation::none && !(gelu && summand().empty())) return false;
     const WeightVector& bias = epilogue_.bias;
-    return bias.empty() ||
-           (bias.dtype == dtype_of<Out> &&
-            (reinterpret_cast<std::uintptr_t>(bias.data) + static_cast<std::size_t>(column) * sizeof(Out)) %
-                    bias_alignment ==
-                0);
+    return bias.empty() || (bias.dtype == dtype_of<Out> && (reinterpret_cast<std::uintptr_t>(bias.data) +
+                                                            static_cast<std::size_t>(column) * sizeof(Out)) %
+                                                                   bias_alignment ==
+                                                               0);
   }
 
   void multiply_into_y(std::int64_t column, std::int64_t width) {
@@ -136,7 +135,8 @@ class LinearCall {
     products_.multiply(product, workspace_, stream_);
   }
 
-  /// The product of a term for some rows and outputs, its weight expanded and its factors computed where that is needed.
+  /// The product of a term for some rows and outputs, its weight expanded and its factors computed where that is
+  /// needed.
   Product product_of(const LinearTerm<T>& term, std::int64_t row, std::int64_t rows, std::int64_t column,
                      std::int64_t width, bool adds) {
     const WeightMatrix block = term.weight.row_slice(column, width);

@@ -55,7 +55,9 @@ struct ConvolutionPlaces {
   LTXMEM_DEVICE std::int64_t offset(const Position& position, const std::int64_t (&strides)[3]) const {
     return position.at[0] * strides[0] + position.at[1] * strides[1] + position.at[2] * strides[2];
   }
-  LTXMEM_DEVICE T* target(const Position& position) const { return y + offset(position, y_stride); }
+  LTXMEM_DEVICE T* target(const Position& position) const {
+    return y + offset(position, y_stride);
+  }
   LTXMEM_DEVICE const T* added(const Position& position) const {
     return residual == nullptr ? nullptr : residual + offset(position, residual_stride);
   }

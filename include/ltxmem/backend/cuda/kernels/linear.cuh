@@ -22,8 +22,8 @@ struct FinishKernelArguments {
 /// y = residual + gate * activation(sums + addend + bias); y may be addend or residual.
 ///
 /// Shapes    all [N, columns]; grid and width see ElementWork, width 1 or 4
-/// Memory    loads 4 bytes for each element of sums, and of addend and gate where they are, sizeof(Out) of the residual,
-///           the size of a bias, and 4 for each thread where the gate has an index; stores sizeof(Out)
+/// Memory    loads 4 bytes for each element of sums, and of addend and gate where they are, sizeof(Out) of the
+///           residual, the size of a bias, and 4 for each thread where the gate has an index; stores sizeof(Out)
 /// Numerics  fp32, one rounding to Out
 template <Element Out, int width>
 __global__ void __launch_bounds__(row_threads, 4) finish_linear(const __grid_constant__ FinishKernelArguments<Out> a) {
