@@ -20,7 +20,8 @@ namespace ltx2 {
 /// Computes  un-normalise; conv_in; mid blocks; for every level, coarsest first, residual blocks and (but for the last)
 ///           an upsampler; norm, SiLU, conv_out
 /// Shapes    latent [Ta, bins / 4, z] normalised, mel [4 Ta - 3, bins, 2], both in host memory
-/// Memory    about four times the activations of the finest level, plus the convolution's workspace: for one piece of so
+/// Memory    about four times the activations of the finest level, plus the convolution's workspace: for one piece of
+/// so
 ///           many latent frames and its receptive field (33 frames in front, 1 behind), however many there are
 /// Source    docs/ltx2/vae.md 6
 template <ltxmem::Element T, ltxmem::Backend<T> Backend>
@@ -50,10 +51,10 @@ class AudioDecoder {
   void operator()(Backend& backend, ltxmem::TensorView<const float, 3> latent, ltxmem::TensorView<float, 3> mel,
                   std::int64_t piece_frames, ltxmem::Workspace& workspace) const {
     const std::int64_t frames = latent.extent(0);
-    ltxmem::expects(frames >= 1 && latent.extent(1) == config_.latent_bins() &&
-                        latent.extent(2) == config_.latent_channels,
-                    "audio decode: latent ", ltxmem::extents_text(latent.extents()), ", expected ",
-                    config_.latent_bins(), " bins of ", config_.latent_channels, " channels");
+    ltxmem::expects(
+        frames >= 1 && latent.extent(1) == config_.latent_bins() && latent.extent(2) == config_.latent_channels,
+        "audio decode: latent ", ltxmem::extents_text(latent.extents()), ", expected ", config_.latent_bins(),
+        " bins of ", config_.latent_channels, " channels");
     const ltxmem::Extents<3> expected{mel_frames(config_, frames), config_.mel_bins, config_.out_channels};
     ltxmem::expects(mel.extents() == expected, "audio decode: mel ", ltxmem::extents_text(mel.extents()), ", expected ",
                     ltxmem::extents_text(expected));
@@ -64,9 +65,7 @@ class AudioDecoder {
   }
 
   /// In latent frames.
-  ReceptiveField field() const {
-    return input_.field(layers_.field(output_.field({}, time_axis)), time_axis);
-  }
+  ReceptiveField field() const { return input_.field(layers_.field(output_.field({}, time_axis)), time_axis); }
 
  private:
   static WeightScope scope(const Checkpoint& checkpoint) { return checkpoint.prefixed("audio_vae.decoder."); }

@@ -128,7 +128,8 @@ class AudioUpsample {
   }
   ReceptiveField field(const ReceptiveField& outputs) const {
     // Values are repeated like those of a transposed convolution with as many taps as its stride.
-    return convolution_.field(outputs, time_axis).through(ltxmem::TransposedConvolutionArguments{.kernel = 2, .stride = 2});
+    return convolution_.field(outputs, time_axis)
+        .through(ltxmem::TransposedConvolutionArguments{.kernel = 2, .stride = 2});
   }
   void operator()(Backend& backend, ltxmem::TensorView<const T, 4> x, ltxmem::TensorView<T, 4> y,
                   ltxmem::Arena& arena) const {

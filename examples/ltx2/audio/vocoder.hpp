@@ -47,7 +47,8 @@ class BandwidthExtension {
 
   /// In samples of low, from that of the samples of wave.
   ReceptiveField field(const ReceptiveField& samples) const {
-    const ReceptiveField resampled = samples.through(ltxmem::TransposedConvolutionArguments{.kernel = factor_, .stride = factor_});
+    const ReceptiveField resampled =
+        samples.through(ltxmem::TransposedConvolutionArguments{.kernel = factor_, .stride = factor_});
     return either(resampled.through_filter(ResampleAndAdd::reach), generator_.field(samples).through(frames_, 2));
   }
 

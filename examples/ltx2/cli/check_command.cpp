@@ -116,7 +116,7 @@ ExitCode CheckCommand::run(const std::stop_token& stop) const {
       run_staged(test, case_models, dry);
       return JobPlan{std::move(dry.report())};
     };
-    const JobPlan plan = plan_within(execution.settings(), execution.automatic, budgets, plan_with);
+    const JobPlan plan = plan_within(execution.settings(), execution.automatic_for(0), budgets, plan_with);
     Runtime runtime(plan.report.settings, stop, limits_of(budgets));
     runtime.report().command = "check";
     runtime.report().budgets = budgets;

@@ -22,28 +22,29 @@ std::vector<std::string> scheme_names() {
   return names;
 }
 
-constexpr const char* tokens_expected = "', expected auto or a whole number from 1 to 1099511627776";
+constexpr std::int64_t most_tokens = std::int64_t{1} << 40;
 
-std::optional<std::int64_t> parse_tokens(std::string_view text) {
-  std::int64_t tokens = 0;
+std::optional<std::int64_t> parse_number(std::string_view text, std::int64_t least, std::int64_t most) {
+  std::int64_t number = 0;
   const char* end = text.data() + text.size();
-  const auto read = std::from_chars(text.data(), end, tokens);
-  if (read.ec != std::errc() || read.ptr != end || tokens < 1 || tokens > std::int64_t{1} << 40) return std::nullopt;
-  return tokens;
+  const auto read = std::from_chars(text.data(), end, number);
+  if (read.ec != std::errc() || read.ptr != end || number < least || number > most) return std::nullopt;
+  return number;
 }
 
-constexpr const char* weights_expected = "', expected resident, stream or stream:SLOTS with 1 to 64 slots";
+constexpr const char* weights_expected = "', expected auto, resident, stream or stream:SLOTS with 1 to 64 slots";
 
+/// Of "auto" it is the placement to begin with.
 std::optional<WeightPlacement> parse_weights(std::string_view text) {
   WeightPlacement weights;
-  if (text == "resident") return weights;
+  if (text == "resident" || text == "auto") return weights;
   weights.stream = true;
   if (text == "stream") return weights;
   constexpr std::string_view start = "stream:";
   if (!text.starts_with(start)) return std::nullopt;
-  const char* end = text.data() + text.size();
-  const auto read = std::from_chars(text.data() + start.size(), end, weights.slots);
-  if (read.ec != std::errc() || read.ptr != end || weights.slots < 1 || weights.slots > 64) return std::nullopt;
+  const auto slots = parse_number(text.substr(start.size()), 1, 64);
+  if (!slots) return std::nullopt;
+  weights.slots = *slots;
   return weights;
 }
 
@@ -68,56 +69,74 @@ void ExecutionOptions::add_to(CLI::App& app) {
          },
          "Where the transformer keeps its long tensors. plain: everything at once; E1: x, keys and values on the "
          "device; E2: one group of heads at a time; E3: keys and values in host memory; E4: x as well; auto: the "
-         "fastest that fits, by predicted time. Same bits")
+         "fastest that fits, by predicted time, with auto for every tile, weights and the saved prefix where they are "
+         "not stated. Same bits")
       ->check(CLI::IsMember(scheme_names()))
       ->type_name("TEXT")
       ->default_str(scheme)
       ->group(group);
-  const auto add_tile = [&](const char* name, std::int64_t& tokens, bool& is_automatic, const char* what) {
-    app.add_option_function<std::string>(
-           name,
-           [&tokens, &is_automatic](const std::string& text) {
-             is_automatic = text == "auto";
-             if (!is_automatic) tokens = *parse_tokens(text);
-           },
-           what)
-        ->check([](const std::string& text) {
-          return text == "auto" || parse_tokens(text) ? "" : "'" + text + tokens_expected;
-        })
-        ->type_name("TOKENS|auto")
-        ->default_str(std::to_string(tokens))
-        ->group(group);
+  const auto add_tile = [&](const char* name, std::int64_t& size, bool Automatic::*is_automatic, std::int64_t least,
+                            const char* unit, const char* what) {
+    const auto parse = [least](const std::string& text) { return parse_number(text, least, most_tokens); };
+    const CLI::Option* option = app.add_option_function<std::string>(
+                                       name,
+                                       [this, &size, is_automatic, parse](const std::string& text) {
+                                         automatic.*is_automatic = text == "auto";
+                                         if (text != "auto") size = *parse(text);
+                                       },
+                                       what)
+                                    ->check([parse, least](const std::string& text) {
+                                      if (text == "auto" || parse(text)) return std::string();
+                                      return "'" + text + "', expected auto or a whole number from " +
+                                             std::to_string(least) + " to " + std::to_string(most_tokens);
+                                    })
+                                    ->type_name(std::string(unit) + "|auto")
+                                    ->default_str(std::to_string(size))
+                                    ->group(group);
+    follow_scheme_.emplace_back(option, is_automatic);
   };
-  add_tile("--ffn-chunk", ffn_chunk, automatic.ffn_chunk,
+  const char* tokens = "TOKENS";
+  add_tile("--ffn-chunk", ffn_chunk, &Automatic::ffn_chunk, 1, tokens,
            "Tokens per feed-forward chunk, rounded up to a multiple of 256; at most a query tile, because the network "
            "runs on the tile. Less memory, same bits");
-  add_tile("--query-tile", query_tile, automatic.query_tile,
+  add_tile("--query-tile", query_tile, &Automatic::query_tile, 1, tokens,
            "Tokens per tile of attention queries, rounded up to a multiple of 256. Less memory, same bits");
-  add_tile("--key-tile", key_tile, automatic.key_tile,
+  add_tile("--key-tile", key_tile, &Automatic::key_tile, 1, tokens,
            "Tokens per tile of keys and values, rounded up to a multiple of 256. Same bits");
-  constexpr std::int64_t most_cells = std::int64_t{1} << 40;
   app.add_option("--decode-frames", decode_frames,
                  "Latent frames (8 frames each) that pass through the video autoencoder at a time. Same bits")
-      ->check(CLI::Range(std::int64_t{1}, most_cells))
+      ->check(CLI::Range(std::int64_t{1}, most_tokens))
       ->capture_default_str()
       ->group(group);
-  app.add_option("--decode-tile", decode_tile,
-                 "Cells of 32 x 32 pixels, by as many, that the video decoder makes at a time; 0: whole frames. Less "
-                 "device memory, more work, same bits")
-      ->check(CLI::Range(std::int64_t{0}, most_cells))
+  add_tile("--decode-tile", decode_tile, &Automatic::decode_tile, 0, "CELLS",
+           "Cells of 32 x 32 pixels, by as many, that the video decoder makes at a time; 0: whole frames. Less device "
+           "memory, more work, same bits");
+  follow_scheme_.emplace_back(
+      app.add_option("--saved-prefix", saved_prefix,
+                     "Where to keep what the first blocks leave for the perturbed pass of guidance: device, host, none "
+                     "(compute them again), or auto. Same bits")
+          ->check(CLI::IsMember({"device", "host", "none", "auto"}))
+          ->capture_default_str()
+          ->group(group),
+      &Automatic::saved_prefix);
+  follow_scheme_.emplace_back(
+      app.add_option("--weights", weights,
+                     "resident: used where the file is mapped (on a card: all in its memory); stream or stream:SLOTS: "
+                     "a transformer block at a time travels through so many slots while the one before computes; auto: "
+                     "resident on the CPU, else stream. Same bits")
+          ->check([](const std::string& text) { return parse_weights(text) ? "" : "'" + text + weights_expected; })
+          ->capture_default_str()
+          ->group(group),
+      &Automatic::weights);
+  app.add_option("--resident-blocks", resident_blocks,
+                 "With streamed weights, the first transformer blocks that stay on the device: a number, or auto: as "
+                 "many as the budgets leave room for, none without --memory-budget. Same bits")
+      ->check([](const std::string& text) {
+        if (text == "auto" || parse_number(text, 0, most_tokens)) return std::string();
+        return "'" + text + "', expected auto or a whole number";
+      })
       ->capture_default_str()
-      ->group(group);
-  app.add_option("--saved-prefix", saved_prefix,
-                 "Where to keep what the first blocks leave for the perturbed pass of guidance: device, host, or none "
-                 "(compute them again). Same bits")
-      ->check(CLI::IsMember({"device", "host", "none"}))
-      ->capture_default_str()
-      ->group(group);
-  app.add_option("--weights", weights,
-                 "resident: used where the file is mapped (on a card: all in its memory); stream or stream:SLOTS: a "
-                 "transformer block at a time travels through so many slots while the one before computes. Same bits")
-      ->check([](const std::string& text) { return parse_weights(text) ? "" : "'" + text + weights_expected; })
-      ->capture_default_str()
+      ->type_name("BLOCKS|auto")
       ->group(group);
   app.add_option("--memory-budget,--max-vram", memory_budget,
                  "Device memory that may be used: bytes, 8GiB, 80% or -1GiB of what is free. What does not fit is "
@@ -146,12 +165,25 @@ Settings ExecutionOptions::settings() const {
   settings.key_tile = ltxmem::round_up(key_tile, ltxmem::key_quantum);
   settings.decode_frames = decode_frames;
   settings.decode_tile = decode_tile;
-  if (saved_prefix != "none") {
-    settings.saved_prefix = saved_prefix == "device" ? ltxmem::MemorySpace::device : ltxmem::MemorySpace::pinned;
-  }
+  if (saved_prefix == "device") settings.saved_prefix = ltxmem::MemorySpace::device;
+  if (saved_prefix == "host") settings.saved_prefix = ltxmem::MemorySpace::pinned;
   settings.weights = *parse_weights(weights);
+  settings.weights.resident_blocks = parse_number(resident_blocks, 0, most_tokens).value_or(0);
   settings.verbose = verbose;
   return settings;
+}
+
+Automatic ExecutionOptions::automatic_for(std::int64_t blocks) const {
+  Automatic result = automatic;
+  result.weights = weights == "auto";
+  result.saved_prefix = saved_prefix == "auto";
+  if (automatic.scheme) {
+    for (const auto& [option, setting] : follow_scheme_) {
+      if (option->count() == 0) result.*setting = true;
+    }
+  }
+  if (resident_blocks == "auto" && !memory_budget.empty()) result.resident_blocks = blocks;
+  return result;
 }
 
 }  // namespace ltx2

@@ -3,7 +3,10 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <cstdint>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "plan/search.hpp"
 #include "runtime/settings.hpp"
@@ -19,11 +22,12 @@ struct ExecutionOptions {
   std::int64_t ffn_chunk = Settings{}.ffn_chunk;
   std::int64_t query_tile = Settings{}.query_tile;
   std::int64_t key_tile = Settings{}.key_tile;
-  Automatic automatic;  ///< what the options leave to the plan
+  Automatic automatic;  ///< what is "auto" word for word
   std::int64_t decode_frames = Settings{}.decode_frames;
   std::int64_t decode_tile = Settings{}.decode_tile;
   std::string saved_prefix = "none";
   std::string weights = "resident";
+  std::string resident_blocks = "auto";
   std::string memory_budget;  ///< as written; empty: not stated
   std::string host_budget;
   int verbose = Settings{}.verbose;
@@ -37,6 +41,12 @@ struct ExecutionOptions {
   /// The settings with effective values: tiles rounded up to whole quanta, feed-forward chunks no longer than the tile
   /// of queries they run on, threads counted.
   Settings settings() const;
+
+  /// What the options leave to the plan of a model of so many blocks: with an automatic scheme all that is not stated.
+  Automatic automatic_for(std::int64_t blocks) const;
+
+ private:
+  std::vector<std::pair<const CLI::Option*, bool Automatic::*>> follow_scheme_;
 };
 
 }  // namespace ltx2

@@ -59,9 +59,9 @@ ExitCode GenerateCommand::run(const std::stop_token& stop) const {
   Models models(options_.stated(), copies);
   const GenerateRequest request = options_.request(models.model().config().version);
   const ltxmem::DeviceProfile* profile = ltxmem::find_device_profile("cpu");  // to tell what is faster
-  const JobPlan plan =
-      plan_within(options_.execution.settings(), options_.execution.automatic, budgets,
-                  [&](const Settings& settings) { return plan_job(request, models, settings, profile); });
+  const JobPlan plan = plan_within(
+      options_.execution.settings(), options_.execution.automatic_for(models.model().config().transformer->layers),
+      budgets, [&](const Settings& settings) { return plan_job(request, models, settings, profile); });
 
   Runtime runtime(plan.report.settings, stop, limits_of(budgets));
   Report& report = runtime.report();

@@ -95,9 +95,9 @@ ExitCode PlanCommand::run() const {
   Models models =
       is_described ? Models(described_models(model_.empty() ? "2.3" : model_)) : Models(options_.stated(), copies);
   const GenerateRequest request = options_.request(models.model().config().version);
-  Choice choice = choose_plan(settings, options_.execution.automatic, budgets, [&](const Settings& candidate) {
-    return plan_job(request, models, candidate, &profile);
-  });
+  Choice choice =
+      choose_plan(settings, options_.execution.automatic_for(models.model().config().transformer->layers), budgets,
+                  [&](const Settings& candidate) { return plan_job(request, models, candidate, &profile); });
   Report& report = choice.plan.report;
   report.command = "plan";
   report.budgets = budgets;

@@ -232,7 +232,7 @@ Sample run_pipeline(const GenerateRequest& request, Models& models, std::span<co
 }
 
 void decode_frames(const Models& models, const Latents& latents, Runtime& runtime, const FrameConsumer& consume) {
-  const Stage stage(runtime, "video decode");
+  const Stage stage(runtime, video_decode_stage);
   const Tensor<std::byte, 1> weights = note_weights(runtime, models.model(), {"vae.decoder."});
   const VideoGrid& grid = latents.grid;
   decode_video(runtime, models.model(),

@@ -63,6 +63,9 @@ struct PipelineHooks {
 Sample run_pipeline(const GenerateRequest& request, Models& models, std::span<const PlacedImage> images,
                     Runtime& runtime, const PipelineHooks& hooks);
 
+/// The stage that decode_frames runs in.
+inline constexpr const char* video_decode_stage = "video decode";
+
 /// Hands over frames [n, height, width, 3] in [0, 1] as they are made.
 void decode_frames(const Models& models, const Latents& latents, Runtime& runtime, const FrameConsumer& consume);
 

@@ -4,61 +4,210 @@
 
 #include <algorithm>
 #include <array>
-#include <optional>
+#include <cstddef>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
 #include <utility>
 
+#include "pipeline/pipeline.hpp"
 #include "plan/fit.hpp"
 
 namespace ltx2 {
 namespace {
 
-constexpr std::array<std::int64_t, 4> tiles{8192, 4096, 1024, 256};
+constexpr std::array<std::int64_t, 4> token_tiles{8192, 4096, 1024, 256};
+constexpr std::array<std::int64_t, 5> decode_tiles{0, 32, 16, 8, 4};
 
-/// The first candidates that hold the budgets, as options; empty when none does.
-std::string first_that_fits(const Settings& settings, std::span<const ltxmem::MemoryBudget> budgets,
-                            const PlanWith& plan_with) {
-  for (const Settings& candidate : candidates(settings, {true, true, true, true})) {
-    if (find_misfit(plan_with(candidate).report, budgets)) continue;
-    return "--scheme " + std::string(scheme_name(candidate.scheme)) + " --query-tile " +
-           std::to_string(candidate.query_tile) + " --key-tile " + std::to_string(candidate.key_tile) +
-           " --ffn-chunk " + std::to_string(candidate.ffn_chunk);
+/// The settings as the options of a report.
+nlohmann::ordered_json options_of(const Settings& settings) {
+  Report report;
+  report.settings = settings;
+  return to_json(report).at("settings");
+}
+
+/// Plans candidates, each once, and remembers the fastest that fits, or that which lacks least.
+class Search {
+ public:
+  Search(std::span<const ltxmem::MemoryBudget> budgets, const PlanWith& plan_with)
+      : budgets_(budgets), plan_with_(plan_with) {}
+
+  /// Tries what is automatic, beginning with the given settings' rest.
+  void run(Settings settings, const Automatic& automatic) {
+    if (automatic.weights) settings.weights.stream = !settings.weights.device_reads_files;
+    if (automatic.saved_prefix) settings.saved_prefix.reset();
+    if (automatic.resident_blocks > 0) settings.weights.resident_blocks = 0;
+    if (!settle_decode_tile(settings, automatic)) return;
+    for (const Scheme scheme : {Scheme::e1, Scheme::e2, Scheme::e3, Scheme::e4}) {
+      if (automatic.scheme) settings.scheme = scheme;
+      try_scheme(settings, automatic);
+      if (!automatic.scheme || is_near_bound(settings, automatic)) return;
+    }
   }
-  return {};
+
+  bool fits() const { return best_ && !best_->misfit; }
+  const Choice& best() const { return *best_; }
+  Choice take() { return *std::move(best_); }
+
+ private:
+  /// The report of a plan, without the parts it is made of.
+  const Report& plan(const Settings& settings) {
+    const auto [entry, is_new] = tried_.try_emplace(options_of(settings).dump());
+    Report& summary = entry->second;
+    if (!is_new) return summary;
+    Choice choice{plan_with_(settings), std::nullopt};
+    choice.misfit = find_misfit(choice.plan.report, budgets_);
+    summary = choice.plan.report;
+    for (StageReport& stage : summary.stages) stage.parts.clear();
+    if (!best_ || is_better(choice, *best_)) best_ = std::move(choice);
+    return summary;
+  }
+
+  /// Of plans that take equally long the one with more blocks on the device is better: it reads less.
+  static bool is_better(const Choice& a, const Choice& b) {
+    if (a.misfit && b.misfit) return shortfall(*a.misfit) < shortfall(*b.misfit);
+    if (a.misfit || b.misfit) return !a.misfit;
+    const double seconds = a.plan.report.predicted_seconds() - b.plan.report.predicted_seconds();
+    if (seconds != 0) return seconds < 0;
+    return a.plan.report.settings.weights.resident_blocks > b.plan.report.settings.weights.resident_blocks;
+  }
+  static std::size_t shortfall(const ltxmem::DoesNotFit::Details& misfit) {
+    return misfit.need_bytes - misfit.budget.bytes;
+  }
+
+  bool holds(const Report& report, bool decoding) const {
+    return std::all_of(report.stages.begin(), report.stages.end(), [&](const StageReport& stage) {
+      return (stage.name == video_decode_stage) != decoding || !ltxmem::find_misfit(stage.at_peak, budgets_);
+    });
+  }
+
+  /// Whether the best is within a hundredth of E1 with room for everything, which computes and moves least.
+  bool is_near_bound(Settings settings, const Automatic& automatic) {
+    if (!fits()) return false;
+    settings = with_tiles(settings, automatic, token_tiles.front());
+    settings.scheme = Scheme::e1;
+    if (automatic.saved_prefix) settings.saved_prefix = ltxmem::MemorySpace::device;
+    if (settings.weights.stream) settings.weights.resident_blocks = automatic.resident_blocks;
+    return sampling_seconds(best_->plan.report) <= 1.01 * sampling_seconds(plan(settings));
+  }
+  static double sampling_seconds(const Report& report) {
+    double sum = 0;
+    for (const StageReport& stage : report.stages) {
+      if (stage.name != video_decode_stage) sum += stage.predicted_seconds();
+    }
+    return sum;
+  }
+
+  static Settings with_tiles(Settings settings, const Automatic& automatic, std::int64_t tile) {
+    if (automatic.query_tile) settings.query_tile = tile;
+    if (automatic.key_tile) settings.key_tile = tile;
+    if (automatic.ffn_chunk) settings.ffn_chunk = std::min(tile, settings.query_tile);
+    return settings;
+  }
+
+  /// False when no tile makes the decoding stage fit: nothing else would.
+  bool settle_decode_tile(Settings& settings, const Automatic& automatic) {
+    Settings first = with_tiles(settings, automatic, token_tiles.front());
+    if (automatic.scheme) first.scheme = Scheme::e1;
+    for (const std::int64_t tile : decode_tiles) {
+      if (automatic.decode_tile) settings.decode_tile = first.decode_tile = tile;
+      if (holds(plan(first), true)) return true;
+      if (!automatic.decode_tile) break;
+    }
+    return false;
+  }
+
+  void try_scheme(const Settings& settings, const Automatic& automatic) {
+    const bool has_tiles = automatic.query_tile || automatic.key_tile || automatic.ffn_chunk;
+    for (const std::int64_t tile : token_tiles) {
+      Settings candidate = with_tiles(settings, automatic, tile);
+      if (holds(plan(candidate), false)) {
+        place_prefix(candidate, automatic);
+        keep_blocks(candidate, automatic);
+        return;
+      }
+      if (!has_tiles) return;
+    }
+  }
+
+  /// Puts the saved prefix where it fits, if it saves time.
+  void place_prefix(Settings& settings, const Automatic& automatic) {
+    if (!automatic.saved_prefix) return;
+    const double without = plan(settings).predicted_seconds();
+    for (const ltxmem::MemorySpace place : {ltxmem::MemorySpace::device, ltxmem::MemorySpace::pinned}) {
+      Settings saving = settings;
+      saving.saved_prefix = place;
+      const Report& report = plan(saving);
+      if (report.predicted_seconds() >= without) return;
+      if (!holds(report, false)) continue;
+      settings = saving;
+      return;
+    }
+  }
+
+  /// Lets as many streamed blocks stay as fit. The first one tells how much a block takes.
+  void keep_blocks(const Settings& settings, const Automatic& automatic) {
+    if (!settings.weights.stream || automatic.resident_blocks == 0) return;
+    const auto keeping = [&](std::int64_t blocks) -> const Report& {
+      Settings candidate = settings;
+      candidate.weights.resident_blocks = blocks;
+      return plan(candidate);
+    };
+    std::int64_t blocks = automatic.resident_blocks;
+    const Report& none = plan(settings);
+    const Report& one = keeping(1);
+    for (std::size_t i = 0; i < none.stages.size(); ++i) {
+      for (const ltxmem::MemoryBudget& budget : budgets_) {
+        const std::size_t before = need(none.stages[i], budget);
+        const std::size_t after = need(one.stages[i], budget);
+        if (after <= before || before > budget.bytes) continue;
+        blocks = std::min(blocks, static_cast<std::int64_t>((budget.bytes - before) / (after - before)));
+      }
+    }
+    // What stays needs no slot: when the rest fits into the slots, all fit.
+    if (blocks + settings.weights.slots >= automatic.resident_blocks) {
+      blocks = automatic.resident_blocks;
+      if (holds(keeping(blocks), false)) return;
+      blocks -= settings.weights.slots + 1;
+    }
+    while (blocks > 1 && !holds(keeping(blocks), false)) --blocks;  // blocks may differ in size
+  }
+
+  static std::size_t need(const StageReport& stage, const ltxmem::MemoryBudget& budget) {
+    std::size_t bytes = budget.reserve_bytes;
+    for (const ltxmem::MemorySpace space : budget.spaces) bytes += stage.planned_peak[static_cast<std::size_t>(space)];
+    return bytes;
+  }
+
+  std::span<const ltxmem::MemoryBudget> budgets_;
+  const PlanWith& plan_with_;
+  std::map<std::string, Report> tried_;  // by their options
+  std::optional<Choice> best_;
+};
+
+/// As options, those of the settings that differ from the given ones.
+std::string changed_options(const Settings& given, const Settings& settings) {
+  const nlohmann::ordered_json before = options_of(given);
+  const nlohmann::ordered_json after = options_of(settings);
+  std::string text;
+  for (const auto& [name, value] : after.items()) {
+    if (value == before.at(name)) continue;
+    text += (text.empty() ? "--" : " --") + name + " " + (value.is_string() ? value.get<std::string>() : value.dump());
+  }
+  return text;
 }
 
 }  // namespace
 
-std::vector<Settings> candidates(const Settings& settings, const Automatic& automatic) {
-  std::vector<Settings> all;
-  for (const Scheme scheme : {Scheme::e1, Scheme::e2, Scheme::e3, Scheme::e4}) {
-    if (!automatic.scheme && scheme != Scheme::e1) break;
-    for (const std::int64_t tile : tiles) {
-      Settings candidate = settings;
-      if (automatic.scheme) candidate.scheme = scheme;
-      if (automatic.query_tile) candidate.query_tile = tile;
-      if (automatic.key_tile) candidate.key_tile = tile;
-      if (automatic.ffn_chunk) candidate.ffn_chunk = std::min(tile, candidate.query_tile);
-      all.push_back(candidate);
-      if (!automatic.query_tile && !automatic.key_tile && !automatic.ffn_chunk) break;
-    }
-  }
-  return all;
-}
-
 Choice choose_plan(const Settings& settings, const Automatic& automatic, std::span<const ltxmem::MemoryBudget> budgets,
                    const PlanWith& plan_with) {
-  const std::vector<Settings> tried = automatic.any() ? candidates(settings, automatic) : std::vector{settings};
-  std::optional<Choice> best;
-  for (const Settings& candidate : tried) {
-    Choice choice{plan_with(candidate), std::nullopt};
-    choice.misfit = find_misfit(choice.plan.report, budgets);
-    const bool is_better =
-        !best || best->misfit ||
-        (!choice.misfit && choice.plan.report.predicted_seconds() < best->plan.report.predicted_seconds());
-    if (is_better) best = std::move(choice);
-  }
-  if (best->misfit) best->misfit->suggestion = first_that_fits(settings, budgets, plan_with);
-  return *std::move(best);
+  Search search(budgets, plan_with);
+  search.run(settings, automatic);
+  if (search.fits()) return search.take();
+  Choice choice = search.best();
+  search.run(settings, Automatic::everything(automatic.resident_blocks));
+  if (search.fits()) choice.misfit->suggestion = changed_options(settings, search.best().plan.report.settings);
+  return choice;
 }
 
 JobPlan plan_within(const Settings& settings, const Automatic& automatic, std::span<const ltxmem::MemoryBudget> budgets,

@@ -2,11 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <span>
-#include <string>
-#include <vector>
 
 #include "ltxmem/memory/budget.hpp"
 #include "plan/job_plan.hpp"
@@ -22,15 +21,15 @@ struct Automatic {
   bool query_tile = false;
   bool key_tile = false;
   bool ffn_chunk = false;
+  bool weights = false;  ///< stay where the device reads files, else stream
+  bool saved_prefix = false;
+  bool decode_tile = false;
+  std::int64_t resident_blocks = 0;  ///< at most so many streamed blocks may stay on the device; 0: as given
 
-  bool any() const noexcept { return scheme || query_tile || key_tile || ffn_chunk; }
+  static Automatic everything(std::int64_t blocks) { return {true, true, true, true, true, true, true, blocks}; }
 };
 
 using PlanWith = std::function<JobPlan(const Settings&)>;
-
-/// What a search tries, taking less and less of the device: schemes from E1 to E4, each with smaller and smaller tiles.
-/// What is not automatic stays as given.
-std::vector<Settings> candidates(const Settings& settings, const Automatic& automatic);
 
 /// The plan that a search decides for, and why it does not fit, if it does not: with what would.
 struct Choice {
@@ -38,8 +37,13 @@ struct Choice {
   std::optional<ltxmem::DoesNotFit::Details> misfit;
 };
 
-/// The plan with the given settings, or, where some are automatic, of all candidates that hold the budgets the fastest
-/// by predicted time, the first of several. When none fits, the plan is that of the last one.
+/// The plan with the given settings, or, where some are automatic, the fastest by predicted time of those tried that
+/// hold the budgets. When none does, the plan is that which lacks least.
+///
+/// Stages need their peaks independently, so the decoder's tiles are settled by the decoding stage alone. Of a scheme
+/// the largest tiles that fit are taken, then the place for the saved prefix if it saves time, and what is left of the
+/// budgets goes to resident blocks. The schemes follow from E1, which computes and moves least: no more are tried once
+/// the best is near E1 with room for everything. No settings are planned twice, also not for a refusal's suggestion.
 Choice choose_plan(const Settings& settings, const Automatic& automatic, std::span<const ltxmem::MemoryBudget> budgets,
                    const PlanWith& plan_with);
 

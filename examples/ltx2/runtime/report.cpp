@@ -69,6 +69,7 @@ nlohmann::ordered_json settings_json(const Settings& settings) {
       {"decode-frames", settings.decode_frames},
       {"decode-tile", settings.decode_tile},
       {"weights", weights_text(settings.weights)},
+      {"resident-blocks", settings.weights.resident_blocks},
       {"saved-prefix", saved_prefix_name(settings)},
       {"dtype", settings.dtype == ltxmem::DType::f32 ? "f32" : "bf16"},
       {"threads", settings.threads},

@@ -80,6 +80,56 @@ TEST_CASE("Plans and runs refuse budgets that are none", "[cli][plan]") {
   CHECK(run_ltx2({"plan", "--device-profile", "rtx1"}).code == 2);
   CHECK(run_ltx2({"plan", "--model", "2.7"}).code == 2);
   CHECK(run_ltx2({"plan", "--weights", "stream:0"}).code == 2);
+  CHECK(run_ltx2({"plan", "--resident-blocks=-1"}).code == 2);
+}
+
+TEST_CASE("A budget of one byte is refused with what is missing; of minus one, all but a byte of what is free counts",
+          "[cli][plan]") {
+  const Words clip{"plan", "--num-frames", "9", "--width", "64", "--height", "64", "--device-profile", "rtx3060"};
+  const Ended one = run_ltx2(clip + Words{"--memory-budget", "1"});
+  CHECK(one.code == 3);
+  CHECK_THAT(one.messages, Contains("bytes of 1, "));
+  const Ended rest = run_ltx2(clip + Words{"--weights", "stream", "--memory-budget=-1", "--json"});
+  CHECK(rest.code == 0);
+  CHECK(nlohmann::json::parse(rest.output).at("budget_bytes").at("device") == (std::size_t{12} << 30) - 1);
+}
+
+TEST_CASE("Clips whose sizes overflow are refused by name before anything is planned", "[cli][plan]") {
+  for (const Words& size : {Words{"--width", "9223372036854775744"}, Words{"--height", "4611686018427387904"},
+                            Words{"--num-frames", "9223372036854775801"}}) {
+    const Ended ended = run_ltx2(Words{"plan"} + size);
+    CHECK(ended.code == 2);
+    CHECK_THAT(ended.messages, Contains(size[0] + " " + size[1] + ", expected at most"));
+  }
+}
+
+TEST_CASE("What a budget leaves goes to transformer blocks that stay, unless a number is stated", "[cli][plan]") {
+  const Words clip{"plan",   "--num-frames",     "121",     "--width",   "1280",   "--height",        "704",
+                   "--json", "--device-profile", "rtx4090", "--weights", "stream", "--memory-budget", "16GiB"};
+  const nlohmann::json plan = nlohmann::json::parse(run_ltx2(clip).output);
+  const nlohmann::json without = nlohmann::json::parse(run_ltx2(clip + Words{"--resident-blocks", "0"}).output);
+  const auto kept = plan.at("settings").at("resident-blocks").get<std::int64_t>();
+  CHECK(kept > 10);
+  CHECK(without.at("settings").at("resident-blocks") == 0);
+  CHECK(plan.at("planned").at("seconds") <= without.at("planned").at("seconds"));
+  const auto most = std::size_t{16} << 30;
+  const std::size_t used = peak(plan, "planned", "device");
+  const std::size_t block = (used - peak(without, "planned", "device")) / static_cast<std::size_t>(kept);
+  CHECK(used <= most);
+  CHECK(used + 2 * block > most);
+}
+
+TEST_CASE("An automatic plan decodes in tiles where the decoder is the peak", "[cli][plan]") {
+  const Words clip{"plan",   "--num-frames", "121",  "--width",          "3840",    "--height",        "2176",
+                   "--json", "--scheme",     "auto", "--device-profile", "rtx3060", "--memory-budget", "7.5GiB"};
+  const Ended ended = run_ltx2(clip);
+  CHECK(ended.code == 0);
+  const nlohmann::json plan = nlohmann::json::parse(ended.output);
+  CHECK(plan.at("settings").at("decode-tile") != 0);
+  CHECK(plan.at("settings").at("weights") == "stream:2");
+  const Ended refused = run_ltx2(clip + Words{"--decode-tile", "0"});
+  CHECK(refused.code == 3);
+  CHECK_THAT(refused.messages, Contains("would fit: ") && Contains("--decode-tile"));
 }
 
 TEST_CASE("An automatic plan that lacks one byte is another one", "[cli][plan]") {

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "ltxmem/backend/dry_run/device_profile.hpp"
+#include "pipeline/pipeline.hpp"
 #include "plan/fit.hpp"
 #include "plan/known_models.hpp"
 #include "plan/search.hpp"
@@ -199,8 +200,9 @@ JobPlan made_up_plan(const Settings& settings) {
 
 TEST_CASE("A search takes the fastest plan that fits, and another one when a byte is missing") {
   ltxmem::MemoryBudget budget{"device", {ltxmem::MemorySpace::device}, 1 << 30, 0};
-  const Automatic all{true, true, true, true};
-  const auto chosen = [&] { return plan_within(Settings(), all, std::span(&budget, 1), made_up_plan).report; };
+  const auto chosen = [&] {
+    return plan_within(Settings(), Automatic::everything(0), std::span(&budget, 1), made_up_plan).report;
+  };
   const Report roomy = chosen();
   CHECK(roomy.settings.scheme == Scheme::e1);
   CHECK(roomy.settings.query_tile == 8192);
@@ -218,18 +220,113 @@ TEST_CASE("A search leaves what is given as it is") {
   Settings settings;
   settings.scheme = Scheme::e2;
   settings.query_tile = 512;
-  for (const Settings& candidate : candidates(settings, {.key_tile = true, .ffn_chunk = true})) {
+  settings.decode_tile = 5;
+  std::vector<Settings> tried;
+  const auto plan_with = [&](const Settings& candidate) {
+    tried.push_back(candidate);
+    return made_up_plan(candidate);
+  };
+  const ltxmem::MemoryBudget none;
+  choose_plan(settings, {.key_tile = true, .ffn_chunk = true}, std::span(&none, 0), plan_with);
+  for (const Settings& candidate : tried) {
     CHECK(candidate.scheme == Scheme::e2);
     CHECK(candidate.query_tile == 512);
     CHECK(candidate.ffn_chunk <= 512);
+    CHECK(candidate.decode_tile == 5);
+    CHECK_FALSE(candidate.weights.stream);
   }
-  CHECK(candidates(settings, {.scheme = true}).size() == 4);
+  CHECK(tried.size() == 1);  // everything fits, so the largest tiles do
 }
 
-TEST_CASE("A refusal names the first settings that would fit") {
+TEST_CASE("A refusal names settings that would fit, and no plan is made twice") {
   const ltxmem::MemoryBudget budget{"device", {ltxmem::MemorySpace::device}, 304096, 0};
-  const Choice choice = choose_plan(Settings(), {}, std::span(&budget, 1), made_up_plan);
+  std::vector<Settings> tried;
+  const Choice choice = choose_plan(Settings(), {}, std::span(&budget, 1), [&](const Settings& candidate) {
+    tried.push_back(candidate);
+    return made_up_plan(candidate);
+  });
   REQUIRE(choice.misfit);
-  CHECK(choice.misfit->suggestion == "--scheme E2 --query-tile 4096 --key-tile 4096 --ffn-chunk 4096");
+  CHECK(choice.misfit->suggestion == "--scheme E2 --key-tile 4096");
   CHECK(ltxmem::DoesNotFit(*choice.misfit).shortfall_bytes() == 100000);
+  for (std::size_t i = 0; i < tried.size(); ++i) {
+    for (std::size_t j = 0; j < i; ++j) {
+      const auto differing = [&](auto member) { return tried[i].*member != tried[j].*member; };
+      CHECK((differing(&Settings::scheme) || differing(&Settings::query_tile) || differing(&Settings::key_tile) ||
+             differing(&Settings::ffn_chunk) || differing(&Settings::saved_prefix) ||
+             differing(&Settings::decode_tile)));
+    }
+  }
+}
+
+TEST_CASE("What a budget leaves goes to resident blocks, and a byte less is a block less") {
+  const auto plan_with = [](const Settings& settings) {
+    JobPlan plan = made_up_plan(settings);
+    StageReport& stage = plan.report.stages.front();
+    const std::int64_t blocks = settings.weights.resident_blocks;
+    // What is left of ten blocks streams through two slots, unless it fits into them.
+    stage.planned_peak[0] += static_cast<std::size_t>((blocks + 2 >= 10 ? 10 : blocks + 2) * 7000);
+    stage.at_peak[0].bytes = stage.planned_peak[0];
+    stage.planned_seconds[0] = 100.0 - static_cast<double>(blocks);
+    return plan;
+  };
+  Settings settings;
+  settings.weights.stream = true;
+  const std::size_t least = plan_with(settings).report.planned_peak()[0];
+  ltxmem::MemoryBudget budget{"device", {ltxmem::MemorySpace::device}, least, 0};
+  const auto kept = [&] {
+    return plan_within(settings, {.resident_blocks = 10}, std::span(&budget, 1), plan_with)
+        .report.settings.weights.resident_blocks;
+  };
+  CHECK(kept() == 0);
+  budget.bytes += 3 * 7000;
+  CHECK(kept() == 3);
+  --budget.bytes;
+  CHECK(kept() == 2);
+  budget.bytes = least + 8 * 7000;
+  CHECK(kept() == 10);
+  --budget.bytes;
+  CHECK(kept() == 7);
+}
+
+TEST_CASE("Tiles of the decoder are those that its stage needs, whatever the others do") {
+  const auto plan_with = [](const Settings& settings) {
+    JobPlan plan = made_up_plan(settings);
+    StageReport decode = plan.report.stages.front();
+    decode.name = video_decode_stage;
+    decode.planned_peak[0] =
+        settings.decode_tile == 0 ? 1000000 : 10000 * static_cast<std::size_t>(settings.decode_tile);
+    decode.at_peak[0].bytes = decode.planned_peak[0];
+    plan.report.stages.push_back(decode);
+    return plan;
+  };
+  ltxmem::MemoryBudget budget{"device", {ltxmem::MemorySpace::device}, 250000, 0};
+  const auto chosen = [&] {
+    return plan_within(Settings(), Automatic::everything(0), std::span(&budget, 1), plan_with).report.settings;
+  };
+  CHECK(chosen().decode_tile == 16);
+  CHECK(chosen().scheme == Scheme::e3);
+  budget.bytes = 500000;
+  CHECK(chosen().decode_tile == 32);
+  CHECK(chosen().scheme == Scheme::e1);
+  budget.bytes = 39999;
+  CHECK_THROWS_AS(chosen(), ltxmem::DoesNotFit);
+}
+
+TEST_CASE("The full model in a card's memory is found in few plans, with weights that stay") {
+  Models models(known_models(ModelVersion::v2_3));
+  const GenerateRequest request = long_clip();
+  const ltxmem::MemoryBudget budget{
+      "device", {ltxmem::MemorySpace::device}, std::size_t{12} << 30, std::size_t{512} << 20};
+  Settings settings;
+  settings.weights.device_reads_files = false;
+  int plans = 0;
+  const JobPlan plan = plan_within(settings, Automatic::everything(48), std::span(&budget, 1), [&](const Settings& s) {
+    ++plans;
+    return plan_job(request, models, s, ltxmem::find_device_profile("rtx3060"));
+  });
+  CAPTURE(plans);
+  CHECK(plans <= 12);
+  CHECK(plan.report.planned_peak()[0] + budget.reserve_bytes <= budget.bytes);
+  CHECK(plan.report.settings.weights.stream);
+  CHECK(plan.report.settings.weights.resident_blocks > 0);
 }
