@@ -109,7 +109,7 @@ ExitCode PlanCommand::run() const {
   if (json_) {
     std::printf("%s\n", to_json(report).dump(1).c_str());
   } else {
-    print_plan(request, choice.plan);
+    print_plan(request, choice.plan, profile);
   }
   if (!plot_.empty()) as_running([&] { write_memory_plot(plot_, job_plot(choice.plan, plot_title(request, report))); });
   for (const std::string& warning : report.warnings) std::fprintf(stderr, "%s\n", warning_text(warning).c_str());

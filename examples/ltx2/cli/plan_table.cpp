@@ -7,6 +7,7 @@
 #include <cstdio>
 
 #include "cli/messages.hpp"
+#include "plan/hidden_link.hpp"
 #include "runtime/scheme.hpp"
 #include "runtime/size.hpp"
 
@@ -56,7 +57,7 @@ std::string duration_text(double seconds) {
   return shortest_text(seconds / seconds_per_day) + " days";
 }
 
-void print_plan(const GenerateRequest& request, const JobPlan& plan) {
+void print_plan(const GenerateRequest& request, const JobPlan& plan, const ltxmem::DeviceProfile& profile) {
   const Report& report = plan.report;
   const Settings& settings = report.settings;
   std::printf("%s, %lld x %lld, %lld frames at %s per second (%s s), on %s\n",
@@ -64,10 +65,12 @@ void print_plan(const GenerateRequest& request, const JobPlan& plan) {
               static_cast<long long>(request.height), static_cast<long long>(request.frames),
               shortest_text(request.fps).c_str(),
               shortest_text(static_cast<double>(request.frames) / request.fps).c_str(), report.device_profile.c_str());
-  std::printf("scheme %s, query tile %lld, key tile %lld, feed-forward chunk %lld, weights %s\n\n",
+  std::printf("scheme %s, query tile %lld, key tile %lld, feed-forward chunk %lld, weights %s\n",
               std::string(scheme_name(settings.scheme)).c_str(), static_cast<long long>(settings.query_tile),
               static_cast<long long>(settings.key_tile), static_cast<long long>(settings.ffn_chunk),
               weights_text(settings.weights).c_str());
+  std::printf("E3 and E4 hide the link from query tiles of %lld tokens on\n\n",
+              static_cast<long long>(hiding_query_tile(profile, settings.dtype)));
   std::printf("%-14s %12s %12s %12s %12s  %s\n", "stage", "device", "pinned", "host", "predicted", "bound by");
   for (const StageReport& stage : report.stages) {
     print_stage(stage.name, stage.planned_peak, stage.predicted_seconds(), bound_of(stage));

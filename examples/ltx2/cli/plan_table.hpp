@@ -16,7 +16,8 @@ std::vector<std::string> plan_warnings(const GenerateRequest& request, const Rep
 /// "41 s", "12.5 min", "3.2 h", "2.1 days".
 std::string duration_text(double seconds);
 
-/// The plan as a table on standard output: stages, and the buffers at the peak of each memory space.
-void print_plan(const GenerateRequest& request, const JobPlan& plan);
+/// The plan as a table on standard output: stages, the buffers at the peak of each memory space, and from which query
+/// tile on the profile's link is hidden.
+void print_plan(const GenerateRequest& request, const JobPlan& plan, const ltxmem::DeviceProfile& profile);
 
 }  // namespace ltx2
