@@ -179,7 +179,7 @@ def main():
     parser.add_argument("binary", help="ltxmem_benchmarks")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--filter", default="", help="part of the name of the rows to run")
+    parser.add_argument("--filter", default="", help="part of 'WORK, TYPE' of the rows to run")
     arguments = parser.parse_args()
     names = subprocess.run([arguments.binary, "--benchmark_list_tests"], check=True, capture_output=True, text=True)
     available = {"/".join(name.split("/")[:2]) for name in names.stdout.split() if name.startswith("limits/")}
@@ -199,7 +199,7 @@ def main():
     print("| work | type | threads | ltxmem | PyTorch | ltxmem / PyTorch | limit | ltxmem / limit |")
     print("|---|---|---|---|---|---|---|---|")
     for row in rows:
-        if arguments.filter not in row.work:
+        if arguments.filter not in f"{row.work}, {row.dtype}":
             continue
         operands = row.operands() if row.operands else None
         limit = limit_of(row, available)
