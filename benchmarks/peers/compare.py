@@ -219,7 +219,7 @@ def main():
                         name = f"{limit}/min_time:0.200/real_time/threads:{threads}"
                         limits.append(measure(arguments.binary, name, threads)[0])
             over = lambda others: spread([mine / other for mine, other in zip(ours, others)]) if others else ""
-            best = lambda rates: f"{max(rates):.0f} {row.unit}" if rates else ""
+            best = lambda rates: f"{max(rates):.3g} {row.unit}" if rates else ""
             print(
                 f"| {row.work} | {row.dtype} | {threads} | {best(ours)} | {best(theirs)} | {over(theirs)} "
                 f"| {best(limits)} | {over(limits)} |",

@@ -19,3 +19,10 @@
 #else
 #define LTXMEM_VECTOR_BYTES 16
 #endif
+
+/// Whether single functions can be compiled for other x86 processors than the rest of the program.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__CUDACC__)
+#define LTXMEM_X86_TARGETS 1
+#else
+#define LTXMEM_X86_TARGETS 0
+#endif

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "ltxmem/backend/operations.hpp"
+#include "ltxmem/config.hpp"
 #include "ltxmem/core/dtype.hpp"
 #include "ltxmem/core/weight_view.hpp"
 #include "ltxmem/math/activation.hpp"
@@ -44,7 +45,7 @@ inline void check_row_numbers(const char* operation, const char* what, const Tok
   }
 }
 
-#if defined(__x86_64__) && defined(__GNUC__)
+#if LTXMEM_X86_TARGETS
 
 namespace detail {
 

@@ -17,6 +17,7 @@
 #include <type_traits>
 #include <utility>
 
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include "ltxmem/backend/cpu/attention_kernel.hpp"
@@ -99,6 +100,17 @@ struct WidenedKeys {
   }
 };
 
+/// Asks for rows [begin, end) of one head, as far as there are that many. Rows of a head lie a page or more apart,
+/// where the processor does not foresee them, and many of them share few places of the first-level cache.
+template <class T>
+HWY_INLINE void prefetch_rows(const T* rows, std::int64_t stride, std::int64_t head_dim, std::int64_t begin,
+                              std::int64_t end, std::int64_t count) {
+  constexpr auto line = static_cast<std::int64_t>(64 / sizeof(T));
+  for (std::int64_t row = begin; row < end && row < count; ++row) {
+    for (std::int64_t d = 0; d < head_dim; d += line) hwy::Prefetch(rows + row * stride + d);
+  }
+}
+
 /// A vector of four-unit blocks: block b holds units [unit, unit + 4) of key + 4 b.
 template <class D, class Keys>
 HWY_INLINE hn::Vec<D> load_blocks(D d, const Keys& keys, std::int64_t key, std::int64_t unit) {
@@ -122,6 +134,7 @@ void pack_keys(const Keys& keys, std::int64_t count, std::int64_t head_dim, floa
   const std::int64_t units = keys.units(head_dim);
   for (std::int64_t key = 0; key < round_up(count, panel_keys); key += step) {
     float* to = packed + key / panel_keys * panel_keys * units + key % panel_keys;
+    prefetch_rows(keys.rows, keys.stride, head_dim, key + step, key + 2 * step, count);
     std::int64_t unit = 0;
     if (key + step <= count) {
       for (; unit + 4 <= keys.whole_units(head_dim); unit += 4) {
@@ -156,10 +169,12 @@ template <class T>
 void pack_values_of(const T* values, const AttentionRows& rows, std::int64_t width, float* packed) {
   constexpr Floats all;
   constexpr auto step = static_cast<std::int64_t>(lanes);
-  for (std::int64_t key = 0; key < rows.count; ++key, values += rows.stride, packed += width) {
+  for (std::int64_t key = 0; key < rows.count; ++key, packed += width) {
+    prefetch_rows(values, rows.stride, rows.head_dim, key + 16, key + 17, rows.count);
+    const T* from = values + key * rows.stride;
     std::int64_t d = 0;
-    for (; d + step <= rows.head_dim; d += step) hn::Store(load_floats(all, values + d), all, packed + d);
-    for (; d < rows.head_dim; ++d) packed[d] = static_cast<float>(values[d]);
+    for (; d + step <= rows.head_dim; d += step) hn::Store(load_floats(all, from + d), all, packed + d);
+    for (; d < rows.head_dim; ++d) packed[d] = static_cast<float>(from[d]);
     for (; d < width; ++d) packed[d] = 0.0F;
   }
 }

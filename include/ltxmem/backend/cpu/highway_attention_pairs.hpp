@@ -61,7 +61,9 @@ inline void pack_value_pairs(const AttentionRows& values, std::int64_t width, fl
   const hn::Rebind<std::uint16_t, Floats> narrow;
   constexpr auto step = static_cast<std::int64_t>(lanes);
   for (std::int64_t key = 0; key < values.count; key += 2, packed += width) {
-    const bfloat16* first = static_cast<const bfloat16*>(values.data) + key * values.stride;
+    const auto* all = static_cast<const bfloat16*>(values.data);
+    prefetch_rows(all, values.stride, values.head_dim, key + 16, key + 18, values.count);
+    const bfloat16* first = all + key * values.stride;
     const bool both = key + 1 < values.count;
     const bfloat16* second = both ? first + values.stride : first;
     std::int64_t d = 0;
