@@ -7,7 +7,7 @@
 #
 #   tests/run.sh [--long] [--preset NAME]
 #
-#   --long         also runs the cases tagged [long] and every mutant of the CUDA kernels
+#   --long         also runs the cases tagged [long] and every mutant of the CUDA kernels and host code
 #   --preset NAME  which preset of CMakePresets.json to build (release)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -62,6 +62,12 @@ fi
 
 if [ -x "build/$preset/bin/double_tests" ]; then  # where there is nvcc
   run_cases "build/$preset/bin/double_tests"
+  for seed in 0 7; do
+    LTXMEM_DOUBLE_SEED=$seed LTXMEM_DOUBLE_DEVICES=3 run_cases "build/$preset/bin/double_backend_tests"
+  done
+  if [ "$long" = yes ]; then
+    run_cases cmake --build --preset "$preset" --target double_mutation
+  fi
 fi
 
 for program in ltxmem_tests ltx2_tests; do

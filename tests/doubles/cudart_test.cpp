@@ -317,13 +317,14 @@ TEST_CASE("launches beyond the limits are refused, and nothing else is", "[cudar
   doubles::reset({.capability = 80});
   const Stream stream;
   float* pinned = pinned_memory(1.0F);
-  const auto launched = [&](unsigned threads, dim3 grid) {
-    return toys::add(pinned, 1.0F, pinned, threads, stream.native, grid);
+  const auto launched = [&](dim3 block, dim3 grid) {
+    return toys::add(pinned, 1.0F, pinned, block, stream.native, grid);
   };
   CHECK(launched(count, dim3(1, 65536)) == cudaErrorInvalidConfiguration);
   CHECK(launched(count, dim3(1, 1, 65536)) == cudaErrorInvalidConfiguration);
   CHECK(launched(count, dim3(0)) == cudaErrorInvalidConfiguration);
   CHECK(launched(1025, 1) == cudaErrorInvalidConfiguration);
+  CHECK(launched(dim3(64, 17), 1) == cudaErrorInvalidConfiguration);
   CHECK(toys::add(pinned, 1.0F, pinned, count, nullptr) == cudaErrorInvalidResourceHandle);
   const auto shared = [&](std::size_t size) { return toys::through_shared(pinned, pinned, count, size, stream.native); };
   CHECK(toys::allow_shared(48 << 10) == cudaSuccess);

@@ -7,9 +7,9 @@
 
 namespace doubles::toys {
 
-cudaError_t add(const float* in, float value, float* out, unsigned threads, cudaStream_t stream, dim3 grid) {
+cudaError_t add(const float* in, float value, float* out, dim3 block, cudaStream_t stream, dim3 grid) {
   static_cast<void>(cudaGetLastError());
-  add<0><<<grid, threads, 0, stream>>>(in, value, out);
+  add<0><<<grid, block, 0, stream>>>(in, value, out);
   return cudaGetLastError();
 }
 cudaError_t allow_shared(std::size_t bytes) {

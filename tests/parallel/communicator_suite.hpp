@@ -54,10 +54,16 @@ inline std::vector<std::int64_t> uneven_counts(int ranks, int shift = 0) {
   return counts;
 }
 
+/// What computes on the rows that a communicator's messages carry.
+template <class Ranks>
+struct BackendOfRanks {
+  using type = CpuBackend<>;
+};
+
 /// One collective of a few rows.
 template <class Ranks>
 void reduce(Ranks& ranks, std::int64_t rows = 4) {
-  CpuBackend<> backend;
+  typename BackendOfRanks<Ranks>::type backend;
   HostResource host;
   Arena arena(host, 1 << 16);
   Rows<float> mine(rows, 2);
@@ -84,7 +90,7 @@ struct ConformanceCase {
   static constexpr std::int64_t width = 3;
   static constexpr std::int64_t row_bytes = width * static_cast<std::int64_t>(sizeof(T));
 
-  CpuBackend<> backend;
+  typename BackendOfRanks<Ranks>::type backend;
   HostResource host;
   Ranks& ranks;
   Arena arena;

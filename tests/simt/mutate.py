@@ -129,6 +129,31 @@ CASES = {FLASH: "[flash][quick],[counters]", PLAIN: "[flash][quick],[plain][quic
          LINEAR: "[linear]", CONVOLUTION: "[convolution]", ROWS: "[norm],[linear],[plain][quick]"}
 
 
+def position(text, path, old, occurrence):
+    """Where the text has it; an edit that no longer applies is an error of the script."""
+    at = -1
+    for _ in range(occurrence):
+        at = text.find(old, at + 1)
+        if at < 0:
+            sys.exit(f"mutate.py: {path} no longer has {old!r}")
+    return at
+
+
+def verdict(command):
+    """Of a mutant's program: caught and by what, or what is wrong."""
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    except subprocess.TimeoutExpired:
+        return "TOO SLOW", ""  # the executor ends deadlocks itself, so this says nothing about the mutant
+    if run.returncode == 0:
+        return "SURVIVED", ""
+    if run.returncode < 0:
+        return "caught", f"by signal {-run.returncode}"
+    return "caught", next((line.strip()[:120] for line in run.stdout.splitlines()
+                           if re.search(r'"(race|read|out|write|diver|a |dead|cp\.|misal|copy|use)', line)),
+                          "by a wrong value")
+
+
 def mutants(root):
     """(name, file, mutated text), one after another; an edit that no longer applies is an error of this script."""
     found = []
@@ -140,11 +165,7 @@ def mutants(root):
                 found.append((f"{path}:{number + 1}: delete {line.strip()}", path, text))
     for path, old, new, occurrence in EDITS:
         text = (root / FOLDER / path).read_text()
-        at = -1
-        for _ in range(occurrence):
-            at = text.find(old, at + 1)
-            if at < 0:
-                sys.exit(f"mutate.py: {path} no longer has {old!r}")
+        at = position(text, path, old, occurrence)
         line = text.count("\n", 0, at) + 1
         found.append((f"{path}:{line}: {old} -> {new or 'nothing'}", path, text[:at] + new + text[at + len(old):]))
     return found
@@ -175,26 +196,17 @@ def try_mutant(options, index, mutant):
                          capture_output=True, text=True)
     if run.returncode != 0:
         return name, "DOES NOT LINK", run.stderr[:600]
-    try:
-        run = subprocess.run([str(program), CASES[path], "--abort"], capture_output=True, text=True, timeout=300)
-        verdict = "SURVIVED" if run.returncode == 0 else "caught"
-        reason = next((line.strip() for line in run.stdout.splitlines()
-                       if re.search(r'"(race|read|out|write|diver|a |dead|cp\.|misal)', line)), "by a wrong value")
-        if run.returncode < 0:
-            reason = f"by signal {-run.returncode}"
-    except subprocess.TimeoutExpired:
-        verdict, reason = "TOO SLOW", ""  # the executor ends deadlocks itself, so this says nothing about the mutant
+    result = verdict([str(program), CASES[path], "--abort"])
     for file in [program, *map(pathlib.Path, replaced)]:
         file.unlink()
-    return name, verdict, reason[:120] if verdict == "caught" else ""
+    return name, *result
 
 
-def main():
-    parser = argparse.ArgumentParser()
+def run(parser, mutants, try_mutant):
+    """Reads the options, tries the mutants chosen by them and ends the program."""
     parser.add_argument("--root", type=pathlib.Path, required=True)
     parser.add_argument("--work", type=pathlib.Path, required=True)
     parser.add_argument("--compiler", required=True)
-    parser.add_argument("--catch", required=True)
     parser.add_argument("--objects", nargs="+", required=True)
     parser.add_argument("--sample", type=int)
     parser.add_argument("--seed", type=int, default=int(time.time()))
@@ -215,6 +227,12 @@ def main():
             print(f"{verdict:8} {name}  {reason}", flush=True)
     print(f"{caught} passed, {len(chosen) - caught} failed")
     sys.exit(caught != len(chosen) or not chosen)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--catch", required=True)
+    run(parser, mutants, try_mutant)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,12 @@ class HostRowStore {
         slots_(std::exchange(other.slots_, {})),
         current_(other.current_) {}
   HostRowStore& operator=(HostRowStore&&) = delete;
-  ~HostRowStore() { finish(); }
+  ~HostRowStore() {
+    try {
+      finish();
+    } catch (...) {  // the device has failed: nothing is under way any more, and the next call says so
+    }
+  }
 
   std::int64_t rows() const noexcept { return rows_.extent(0); }
   std::int64_t width() const noexcept { return rows_.extent(1); }

@@ -238,7 +238,10 @@ class WeightStream {
     }
     changed_.notify_all();
     thread_.join();
-    for (const Event& event : leaving_) backend_->synchronize(event);
+    try {
+      for (const Event& event : leaving_) backend_->synchronize(event);
+    } catch (...) {  // the device has failed: nothing is under way any more, and the next call says so
+    }
   }
 
   // ----------------------------------------------------------------------------------------- the prefetching thread
