@@ -3,8 +3,8 @@
 #pragma once
 
 /// Everything that needs a C++20 compiler and the standard library alone. Parts with a dependency are included by name:
-/// ltxmem/backend/cpu/onednn_gemm.hpp, ltxmem/backend/cpu/highway_attention.hpp and
-/// ltxmem/parallel/mpi_communicator.hpp.
+/// ltxmem/backend/cpu/onednn_gemm.hpp, ltxmem/backend/cpu/highway_attention.hpp, ltxmem/backend/cuda/backend.cuh,
+/// ltxmem/parallel/mpi_communicator.hpp and ltxmem/parallel/nccl_communicator.hpp.
 
 #include "ltxmem/attention/online_softmax.hpp"
 #include "ltxmem/attention/ring_attention.hpp"

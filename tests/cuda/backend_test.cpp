@@ -1,6 +1,7 @@
 // SPDX-FileCopyrightText: The ltxmem authors
 // SPDX-License-Identifier: Apache-2.0
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstring>
@@ -177,8 +178,10 @@ TEMPLATE_TEST_CASE("several terms add up on a device", "[device]", float, bfloat
   if (!has_device()) return;
   using T = TestType;
   const LinearProblem<T, float8_e4m3> base(1040, 16, 20);
-  const LinearProblem<T> second(1040, 8, 20);
-  const LinearProblem<T, float> third(1040, 4, 20);
+  LinearProblem<T> second(1040, 8, 20);
+  LinearProblem<T, float> third(1040, 4, 20);
+  std::reverse(second.w.begin(), second.w.end());  // or they would begin like those of the base
+  std::reverse(third.w.begin(), third.w.end());
   const float scale = 0.5F;
   std::vector<LinearTerm<T>> terms{{base.x_view(), base.weight()},
                                    {second.x_view(), second.weight(), 0.25F},
@@ -280,6 +283,35 @@ TEMPLATE_TEST_CASE("convolutions on a device match their definition", "[device]"
   on_device::convolve_transposed<T>({t.x.data(), {t.length, t.channels}}, t.arguments,
                                     {line.data(), {t.output_length(), t.outputs}});
   CHECK(relative_error(line, t.exact()) < convolution_tolerance<T>);
+}
+
+TEMPLATE_TEST_CASE("group norm runs by for_each on a device", "[device]", float, bfloat16, half) {
+  if (!has_device()) return;
+  using T = TestType;
+  const std::int64_t rows = 300, channels = 8, groups = 2, width = channels / groups;
+  const auto x = random_values<T>(rows * channels, 1);
+  const auto weight = random_values<half>(channels, 2);
+  std::vector<T> y(x.size());
+  on_device::group_norm<T>({x.data(), {rows, channels}}, groups, TensorView<const half, 1>(weight.data(), {channels}),
+                           {y.data(), {rows, channels}});
+  std::vector<double> expected(x.size());
+  for (std::int64_t g = 0; g < groups; ++g) {
+    double mean = 0.0, square = 0.0;
+    const auto each = [&](auto&& fn) {
+      for (std::int64_t n = 0; n < rows; ++n) {
+        for (std::int64_t c = g * width; c < (g + 1) * width; ++c) fn(static_cast<std::size_t>(n * channels + c), c);
+      }
+    };
+    each([&](std::size_t i, std::int64_t) { mean += as_double(x[i]) / static_cast<double>(rows * width); });
+    each([&](std::size_t i, std::int64_t) {
+      square += std::pow(as_double(x[i]) - mean, 2) / static_cast<double>(rows * width);
+    });
+    each([&](std::size_t i, std::int64_t c) {
+      expected[i] =
+          (as_double(x[i]) - mean) / std::sqrt(square + 1e-5) * as_double(weight[static_cast<std::size_t>(c)]);
+    });
+  }
+  CHECK(relative_error(y, expected) < 1.01 * rounding<T> + 4e-6);
 }
 
 TEMPLATE_TEST_CASE("attention on a device matches double precision from every store", "[device]", float, bfloat16,

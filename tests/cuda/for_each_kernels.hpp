@@ -4,6 +4,7 @@
 
 #include "ltxmem/backend/cuda/kernels/elementwise.cuh"
 #include "ltxmem/core/tensor_view.hpp"
+#include "ltxmem/ops/group_norm.hpp"
 #include "ltxmem/parallel/message_ranks.hpp"
 
 /// The functions that the tests run by for_each, and every kernel that this makes.
@@ -20,6 +21,15 @@ struct DoubleValues {
 /// Calls visit(pointer to the kernel) for each.
 template <class Visit>
 void visit_for_each_kernels(Visit visit) {
+  const auto element = [&]<class T>() {
+    visit(&cuda::for_each_item<ltxmem::detail::GroupPartialSums<T>>);
+    visit(&cuda::for_each_item<ltxmem::detail::GroupNormApply<T>>);
+  };
+  element.template operator()<float>();
+  element.template operator()<bfloat16>();
+  element.template operator()<half>();
+  visit(&cuda::for_each_item<ltxmem::detail::GroupMean>);
+  visit(&cuda::for_each_item<ltxmem::detail::GroupChannelTable>);
   visit(&cuda::for_each_item<DoubleValues>);
   visit(&cuda::for_each_item<ltxmem::detail::ReduceRanks<float>>);
 }

@@ -9,6 +9,7 @@
 
 #include "cuda/for_each_kernels.hpp"
 #include "cuda/session.cuh"
+#include "ltxmem/ops/group_norm.hpp"
 #include "ltxmem/stores/host_row_store.hpp"
 #include "ltxmem/stores/recomputed_row_store.hpp"
 
@@ -119,6 +120,19 @@ void convolve_transposed(TensorView<const T, 2> x, const TransposedConvolutionAr
     session.backend.convolve_transposed(TensorView<const T, 2>(device_x), a, device_y, arena);
   });
   session.down(device_y, y);
+}
+
+template <Element T>
+void group_norm(TensorView<const T, 2> x, std::int64_t groups, const WeightVector& weight, TensorView<T, 2> y) {
+  Session session;
+  const TensorView<T, 2> in_place = session.up(x);
+  GroupNormArguments<T> a;
+  a.groups = groups;
+  a.weight = session.up(weight);
+  session.within(group_norm_workspace_bytes(x.extent(0), x.extent(1), groups), [&](Arena& arena) {
+    ltxmem::group_norm(session.backend, TensorView<const T, 2>(in_place), a, in_place, arena);
+  });
+  session.down(in_place, y);
 }
 
 template <Element T>
@@ -263,6 +277,7 @@ LINEAR(ltxmem::half, float)
   template void head_norm(TensorView<T, 2>, const HeadNormArguments&, bool);                                          \
   template void convolve(TensorView<const T, 4>, const ConvolutionArguments<T>&, TensorView<T, 4>);                   \
   template void convolve_transposed(TensorView<const T, 2>, const TransposedConvolutionArguments&, TensorView<T, 2>); \
+  template void group_norm(TensorView<const T, 2>, std::int64_t, const WeightVector&, TensorView<T, 2>);              \
   template void tiled_attention(const AttentionTile<T>&, const TiledAttentionOptions&, Keys,                          \
                                 TensorView<const float, 2>, TensorView<T, 2>, TensorView<float, 2>);                  \
   template void merged_attention(const AttentionTile<T>&, TensorView<T, 2>);                                          \

@@ -36,6 +36,10 @@ void convolve(TensorView<const T, 4> x, const ConvolutionArguments<T>& arguments
 template <Element T>
 void convolve_transposed(TensorView<const T, 2> x, const TransposedConvolutionArguments& arguments, TensorView<T, 2> y);
 
+/// group_norm over rows, by for_each.
+template <Element T>
+void group_norm(TensorView<const T, 2> x, std::int64_t groups, const WeightVector& weight, TensorView<T, 2> y);
+
 enum class Keys { resident, host, recomputed };
 
 template <Element T>

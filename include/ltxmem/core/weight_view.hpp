@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 
+#include "ltxmem/config.hpp"
 #include "ltxmem/core/dtype.hpp"
 #include "ltxmem/core/tensor_view.hpp"
 
@@ -81,13 +82,18 @@ struct WeightVector {
     return part;
   }
 
-  /// Element i as float; only where the memory is readable, never in a dry run.
-  float operator[](std::int64_t i) const {
-    return with_floating_type(
-        dtype, [&](auto* type) { return static_cast<float>(reinterpret_cast<decltype(type)>(data)[i]); });
+  /// Element i as float; only where the memory is readable, never in a dry run. The type is a floating one of at most
+  /// 32 bits.
+  LTXMEM_HOST_DEVICE float operator[](std::int64_t i) const {
+    switch (dtype) {
+      case DType::bf16: return static_cast<float>(reinterpret_cast<const bfloat16*>(data)[i]);
+      case DType::f16: return static_cast<float>(reinterpret_cast<const half*>(data)[i]);
+      case DType::f8_e4m3: return static_cast<float>(reinterpret_cast<const float8_e4m3*>(data)[i]);
+      default: return reinterpret_cast<const float*>(data)[i];
+    }
   }
 
-  bool empty() const noexcept { return size == 0; }
+  LTXMEM_HOST_DEVICE bool empty() const noexcept { return size == 0; }
 };
 
 }  // namespace ltxmem

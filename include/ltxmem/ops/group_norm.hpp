@@ -84,7 +84,7 @@ struct GroupChannelTable {
   float eps;
   TensorView<float, 2> table;  ///< [3, C]
 
-  void operator()(std::int64_t channel) const {
+  LTXMEM_HOST_DEVICE void operator()(std::int64_t channel) const {
     const std::int64_t group = channel / (table.extent(1) / means.extent(0));
     const float factor = 1.0F / std::sqrt(variances(group) + eps);
     table(0, channel) = means(group);
