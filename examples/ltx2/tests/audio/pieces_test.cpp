@@ -122,3 +122,18 @@ TEST_CASE("The planned work of sound grows with its length, and pieces add littl
   CHECK(flops(32768) < 32 * 1.12 * flops(1024));
   CHECK(flops(32768) > 32 * flops(1024));
 }
+
+TEST_CASE("The receptive fields of the released models are those counted layer by layer") {
+  // Far inputs hardly change a bit of an output, so equal bits alone do not prove a field.
+  const auto check = [](const ReceptiveField& field, std::int64_t before, std::int64_t after) {
+    CHECK(field.before == before);
+    CHECK(field.after == after);
+  };
+  const Models v20(known_models(ModelVersion::v2_0));
+  const Models v23(known_models(ModelVersion::v2_3));
+  const ModelConfig& old_config = v20.model().config();
+  const ModelConfig& config = v23.model().config();
+  check(Vocoder<PlanBackend>(*old_config.vocoder, v20.model()).field(), 18, 18);
+  check(Vocoder<PlanBackend>(*config.vocoder, v23.model()).field(), 55, 52);
+  check(AudioDecoder<float, PlanBackend>(*config.audio_vae, v23.model()).field(), 33, 1);
+}
