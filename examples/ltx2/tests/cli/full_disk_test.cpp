@@ -71,3 +71,23 @@ TEST_CASE("A disk that is full when the report is written leaves none", "[cli][f
              folder / "report.json"},
             "report.json", folder.path());
 }
+
+TEST_CASE("A small disk that really runs full leaves nothing and says so", "[cli][full]") {
+  const TinyModels& models = TinyModels::get();
+  for (const std::size_t pages : {std::size_t{1}, std::size_t{8}}) {
+    const ScratchDisk disk(pages * 4096);
+    if (!disk.mounted()) {
+      WARN("not tried: mounting a small disk needs root");
+      return;
+    }
+    const auto runs_out_of_space = [&](const std::vector<std::string>& words) {
+      CAPTURE(pages, words);
+      const Ended ended = run_ltx2(words);
+      CHECK(ended.code == 4);
+      CHECK_THAT(ended.messages, StartsWith("ltx2: error: ") && Contains(disk.path()));
+      CHECK(listing(disk.path()).empty());
+    };
+    for (const char* name : {"clip.mp4", "clip.y4m", "clip/"}) runs_out_of_space(models.generate(disk / name));
+    runs_out_of_space({"synth", golden_path("configs/gemma_tiny.json"), disk / "model.safetensors"});
+  }
+}

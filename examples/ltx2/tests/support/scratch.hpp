@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 
 #include <csignal>
@@ -86,6 +88,29 @@ class ScopedFileSizeLimit {
  private:
   rlimit old_{};
   void (*old_handler_)(int);
+};
+
+/// A folder on a disk of its own, of so many bytes, that only this thread and the programs it starts can see.
+class ScratchDisk {
+ public:
+  explicit ScratchDisk(std::size_t bytes) {
+    const std::string size = "size=" + std::to_string(bytes);
+    mounted_ = ::unshare(CLONE_NEWNS) == 0 && ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+        ::mount("tmpfs", folder_.path().c_str(), "tmpfs", 0, size.c_str()) == 0;
+  }
+  ScratchDisk(const ScratchDisk&) = delete;
+  ScratchDisk& operator=(const ScratchDisk&) = delete;
+  ~ScratchDisk() {
+    if (mounted_) ::umount2(folder_.path().c_str(), MNT_DETACH);
+  }
+  /// False where this user may not mount.
+  bool mounted() const noexcept { return mounted_; }
+  std::string operator/(const std::string& name) const { return folder_ / name; }
+  std::string path() const { return folder_.path(); }
+
+ private:
+  ScratchFolder folder_;
+  bool mounted_ = false;
 };
 
 inline std::string file_text(const std::string& path) {
