@@ -94,6 +94,7 @@ void CheckCommand::add_to(CLI::App& app) {
 }
 
 ExitCode CheckCommand::run(const std::stop_token& stop) const {
+  const Settings settings = execution.settings_to_run();
   std::vector<Case> tests;
   for (const std::filesystem::path& path : cases) {
     tests.push_back(read_case(path));
@@ -111,12 +112,12 @@ ExitCode CheckCommand::run(const std::stop_token& stop) const {
   bool all_ok = true;
   std::vector<Report> reports;
   for (const Case& test : tests) {
-    const auto plan_with = [&](const Settings& settings) {
-      Runtime dry(settings, Runtime::DryRun{ltxmem::find_device_profile("cpu")});
+    const auto plan_with = [&](const Settings& candidate) {
+      Runtime dry(candidate, Runtime::DryRun{ltxmem::find_device_profile("cpu")});
       run_staged(test, case_models, dry);
       return JobPlan{std::move(dry.report())};
     };
-    const JobPlan plan = plan_within(execution.settings(), execution.automatic_for(0), budgets, plan_with);
+    const JobPlan plan = plan_within(settings, execution.automatic_for(0), budgets, plan_with);
     Runtime runtime(plan.report.settings, stop, limits_of(budgets));
     runtime.report().command = "check";
     runtime.report().budgets = budgets;

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <chrono>
+#include <cmath>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -138,6 +140,7 @@ void ExecutionOptions::add_to(CLI::App& app) {
       ->capture_default_str()
       ->type_name("BLOCKS|auto")
       ->group(group);
+  add_rank_options(app);
   app.add_option("--memory-budget,--max-vram", memory_budget,
                  "Device memory that may be used: bytes, 8GiB, 80% or -1GiB of what is free. What does not fit is "
                  "refused before any work, exit code 3")
@@ -152,6 +155,36 @@ void ExecutionOptions::add_to(CLI::App& app) {
       ->group(group);
   add_progress_option(app, progress)->group(group);
   app.add_option("--report", report, "Write settings, memory peaks, times and operations of the run to this JSON file")
+      ->group(group);
+}
+
+void ExecutionOptions::add_rank_options(CLI::App& app) {
+  const std::string group = "Ranks";
+  app.add_option("--ranks", ranks,
+                 "Ranks that share the transformer's work, each with a part of the video's tokens: threads of this "
+                 "process (a plan: devices). The same bits in every run with as many")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--parallel", parallel,
+                 "What ranks share. sequence: the tokens of the video; none: nothing, there is one")
+      ->check(CLI::IsMember({"sequence", "none"}))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--primary", primary,
+                 "working, or idle: rank 0 stays out of the transformer and holds text, latents and autoencoders")
+      ->check(CLI::IsMember({"working", "idle"}))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--rank-weights", rank_weights,
+                 "Shares of the working ranks in proportion, for ranks of different speed or memory: 2,1,1")
+      ->delimiter(',')
+      ->type_name("WEIGHT,...")
+      ->group(group);
+  app.add_option("--deadline", deadline,
+                 "Seconds after which a rank that waits in vain for another ends the run with an error that names it")
+      ->check(CLI::Range(0.001, 1e6))
+      ->capture_default_str()
       ->group(group);
 }
 
@@ -170,6 +203,13 @@ Settings ExecutionOptions::settings() const {
   settings.weights = *parse_weights(weights);
   settings.weights.resident_blocks = parse_number(resident_blocks, 0, most_tokens).value_or(0);
   settings.verbose = verbose;
+  ltxmem::expects(parallel == "sequence" || ranks == 1, "--ranks ", ranks, " with --parallel ", parallel,
+                  ", expected 1");
+  settings.ranks.count = ranks;
+  settings.ranks.idle_primary = primary == "idle";
+  settings.ranks.weights = rank_weights;
+  settings.ranks.deadline = std::chrono::milliseconds(std::llround(deadline * 1000));
+  if (!automatic.scheme) expect_workable_ranks(settings);
   return settings;
 }
 
@@ -184,6 +224,12 @@ Automatic ExecutionOptions::automatic_for(std::int64_t blocks) const {
   }
   if (resident_blocks == "auto" && !memory_budget.empty()) result.resident_blocks = blocks;
   return result;
+}
+
+Settings ExecutionOptions::settings_to_run() const {
+  constexpr int most = 64;
+  ltxmem::expects(ranks <= most, "--ranks ", ranks, ": ranks are threads of this process, expected at most ", most);
+  return settings();
 }
 
 }  // namespace ltx2

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -28,6 +29,11 @@ struct ExecutionOptions {
   std::string saved_prefix = "none";
   std::string weights = "resident";
   std::string resident_blocks = "auto";
+  int ranks = Settings{}.ranks.count;
+  std::string parallel = "sequence";
+  std::string primary = "working";
+  std::vector<double> rank_weights;
+  double deadline = std::chrono::duration<double>(Settings{}.ranks.deadline).count();  ///< seconds
   std::string memory_budget;  ///< as written; empty: not stated
   std::string host_budget;
   int verbose = Settings{}.verbose;
@@ -39,13 +45,18 @@ struct ExecutionOptions {
   void add_to(CLI::App& app);
 
   /// The settings with effective values: tiles rounded up to whole quanta, feed-forward chunks no longer than the tile
-  /// of queries they run on, threads counted.
+  /// of queries they run on, threads counted. ShapeError for ranks that cannot work.
   Settings settings() const;
+
+  /// The same for a run: its ranks are threads of this process, so there are not thousands of them.
+  Settings settings_to_run() const;
 
   /// What the options leave to the plan of a model of so many blocks: with an automatic scheme all that is not stated.
   Automatic automatic_for(std::int64_t blocks) const;
 
  private:
+  void add_rank_options(CLI::App& app);
+
   std::vector<std::pair<const CLI::Option*, bool Automatic::*>> follow_scheme_;
 };
 

@@ -52,6 +52,7 @@ void write_video(const std::string& path, const GenerateRequest& request, const 
 ExitCode GenerateCommand::run(const std::stop_token& stop) const {
   // Everything that can be known to be wrong is found before the work starts.
   validate(options_.stated());
+  const Settings settings = options_.execution.settings_to_run();
   check_output(options_.output_path);
   const ReportFile report_file(options_.execution.report);
   const std::vector<ltxmem::MemoryBudget> budgets = budgets_on_cpu(options_.execution);
@@ -59,9 +60,9 @@ ExitCode GenerateCommand::run(const std::stop_token& stop) const {
   Models models(options_.stated(), copies);
   const GenerateRequest request = options_.request(models.model().config().version);
   const ltxmem::DeviceProfile* profile = ltxmem::find_device_profile("cpu");  // to tell what is faster
-  const JobPlan plan = plan_within(
-      options_.execution.settings(), options_.execution.automatic_for(models.model().config().transformer->layers),
-      budgets, [&](const Settings& settings) { return plan_job(request, models, settings, profile); });
+  const JobPlan plan =
+      plan_within(settings, options_.execution.automatic_for(models.model().config().transformer->layers), budgets,
+                  [&](const Settings& candidate) { return plan_job(request, models, candidate, profile); });
 
   Runtime runtime(plan.report.settings, stop, limits_of(budgets));
   Report& report = runtime.report();

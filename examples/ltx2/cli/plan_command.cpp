@@ -2,10 +2,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/plan_command.hpp"
 
+#include <array>
 #include <cstdio>
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "cli/budgets.hpp"
 #include "cli/failure.hpp"
@@ -33,6 +38,17 @@ ltxmem::DeviceProfile read_profile(const std::string& name) {
   }
   const std::string text{std::istreambuf_iterator<char>(file), {}};
   return ltxmem::parse_device_profile(text, name);
+}
+
+/// What connects the ranks' devices, in bytes per second and direction, of which programs reach four fifths. NVLink:
+/// 900 GB/s of an H100 SXM (data sheet), both directions together; PCIe: 4.0 x16; 100gbe: its line rate.
+constexpr std::array<std::pair<std::string_view, double>, 3> networks{
+    {{"nvlink", 0.8 * 450e9}, {"pcie", 0.8 * 31.5e9}, {"100gbe", 0.8 * 12.5e9}}};
+
+std::vector<std::string> network_names() {
+  std::vector<std::string> names;
+  for (const auto& [name, rate] : networks) names.emplace_back(name);
+  return names;
 }
 
 /// A described checkpoint with the text encoder and the upsampler of its version.
@@ -76,12 +92,22 @@ void PlanCommand::add_to(CLI::App& app) {
                  "count as device memory")
       ->capture_default_str()
       ->group(group);
+  app.add_option("--network", network_,
+                 "What connects the devices of --ranks, instead of the profile's network: nvlink (360 GB/s reached in "
+                 "each direction), pcie (25 GB/s), 100gbe (10 GB/s)")
+      ->check(CLI::IsMember(network_names()))
+      ->group(group);
   app.add_flag("--json", json_, "Print the plan as JSON, in the form that --report of a run has")->group(group);
   app.add_option("--plot", plot_, "Draw memory over time by buffer into this SVG file")->group(group);
 }
 
 ExitCode PlanCommand::run() const {
-  const ltxmem::DeviceProfile profile = read_profile(device_profile_);
+  ltxmem::DeviceProfile profile = read_profile(device_profile_);
+  for (const auto& [name, rate] : networks) {
+    if (network_ != name) continue;
+    profile.network_bytes_per_s = rate;
+    profile.name += ", " + network_;
+  }
   if (!plot_.empty()) expect_writable(plot_);
   const bool is_cpu = profile.name.starts_with("cpu");
   const bool is_described = options_.stated().checkpoint.empty();

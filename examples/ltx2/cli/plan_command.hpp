@@ -21,6 +21,7 @@ class PlanCommand {
   GenerateOptions options_;
   std::string model_;
   std::string device_profile_ = "cpu";
+  std::string network_;  ///< empty: that of the profile
   bool json_ = false;
   std::string plot_;
 };

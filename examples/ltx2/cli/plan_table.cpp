@@ -40,6 +40,28 @@ void print_peak(const ltxmem::MemoryPeak& peak) {
   }
 }
 
+/// Ranks that take the same are one line, named by the first of them.
+void print_ranks(const Report& report) {
+  const std::vector<RankReport> ranks = report.ranks();
+  if (ranks.empty()) return;
+  std::printf("\n%-14s %12s %12s %12s\n", "ranks", "device", "messages", "predicted");
+  for (auto rank = ranks.begin(); rank != ranks.end(); ++rank) {
+    if (std::find(ranks.begin(), rank, *rank) != rank) continue;
+    const auto alike = std::count(rank, ranks.end(), *rank);
+    const std::string first = std::to_string(rank - ranks.begin());
+    std::printf("%-14s %12s %12s %12s\n",
+                (alike == 1 ? "rank " + first : std::to_string(alike) + " like " + first).c_str(),
+                format_bytes(rank->planned_peak).c_str(),
+                format_bytes(static_cast<std::size_t>(rank->planned_message_bytes)).c_str(),
+                duration_text(rank->planned_seconds).c_str());
+  }
+  double waiting = 0;
+  for (const StageReport& stage : report.stages) {
+    waiting += stage.planned_seconds[static_cast<std::size_t>(ltxmem::Bound::network)];
+  }
+  std::printf("of that waiting for messages: %s\n", duration_text(waiting).c_str());
+}
+
 }  // namespace
 
 std::vector<std::string> plan_warnings(const GenerateRequest& request, const Report& plan) {
@@ -76,6 +98,7 @@ void print_plan(const GenerateRequest& request, const JobPlan& plan, const ltxme
     print_stage(stage.name, stage.planned_peak, stage.predicted_seconds(), bound_of(stage));
   }
   print_stage("whole job", report.planned_peak(), report.predicted_seconds(), "");
+  print_ranks(report);
   for (const ltxmem::MemorySpace space : ltxmem::memory_spaces) print_peak(plan.peak(space));
   std::printf("\nWorkspaces are those of the CPU backend; code and driver memory of a device are not in the plan.\n");
 }

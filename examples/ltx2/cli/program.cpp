@@ -131,6 +131,8 @@ int run_program(int argc, const char* const* argv, const std::stop_token& stop) 
     return fail(ExitCode::does_not_fit, error.what());
   } catch (const ltxmem::OutOfMemory& error) {
     return fail(ExitCode::failed_running, error.what());
+  } catch (const ltxmem::RankError& error) {
+    return fail(ExitCode::failed_running, error.what());
   } catch (const ltxmem::DeviceError& error) {
     return fail(ExitCode::failed_running, error.what());
   } catch (const std::bad_alloc&) {

@@ -11,7 +11,14 @@ std::optional<ltxmem::DoesNotFit::Details> find_misfit(const Report& plan,
   std::optional<ltxmem::DoesNotFit::Details> worst;
   for (const ltxmem::MemoryBudget& budget : budgets) {
     for (const StageReport& stage : plan.stages) {
-      auto misfit = ltxmem::find_misfit(stage.at_peak, std::span(&budget, 1));
+      auto at_peak = stage.at_peak;
+      // Where the devices are the host's own memory, those of all ranks count.
+      if (budget.spaces.size() > 1 && budget.spaces.front() == ltxmem::MemorySpace::device && !stage.ranks.empty()) {
+        ltxmem::MemoryPeak& devices = at_peak[static_cast<std::size_t>(ltxmem::MemorySpace::device)];
+        devices.bytes = 0;
+        for (const RankReport& rank : stage.ranks) devices.bytes += rank.planned_peak;
+      }
+      auto misfit = ltxmem::find_misfit(at_peak, std::span(&budget, 1));
       if (misfit && (!worst || misfit->need_bytes > worst->need_bytes)) worst = std::move(misfit);
     }
     if (worst) return worst;
@@ -29,6 +36,12 @@ void adopt_plan(Report& run, const Report& plan) {
                                    stage.name);
     stage.planned_peak = planned.planned_peak;
     stage.at_peak = planned.at_peak;
+    ltxmem::expects<ltxmem::Error>(stage.ranks.size() == planned.ranks.size(), "planned ", planned.ranks.size(),
+                                   " ranks in stage ", stage.name, ", the run had ", stage.ranks.size());
+    for (std::size_t rank = 0; rank < stage.ranks.size(); ++rank) {
+      stage.ranks[rank].planned_peak = planned.ranks[rank].planned_peak;
+      stage.ranks[rank].planned_message_bytes = planned.ranks[rank].planned_message_bytes;
+    }
   }
 }
 
@@ -41,6 +54,18 @@ std::vector<std::string> planning_defects(const Report& run) {
       if (planned == measured) continue;
       defects.push_back(stage.name + ": planned " + std::to_string(planned) + " bytes of " +
                         std::string(memory_space_name(space)) + " memory, used " + std::to_string(measured));
+    }
+    for (std::size_t rank = 0; rank < stage.ranks.size(); ++rank) {
+      const RankReport& report = stage.ranks[rank];
+      const std::string where = stage.name + ", rank " + std::to_string(rank) + ": planned ";
+      if (report.planned_peak != report.measured_peak) {
+        defects.push_back(where + std::to_string(report.planned_peak) + " bytes of its device, used " +
+                          std::to_string(report.measured_peak));
+      }
+      if (report.planned_message_bytes != report.measured_message_bytes) {
+        defects.push_back(where + std::to_string(report.planned_message_bytes) + " bytes of messages, sent " +
+                          std::to_string(report.measured_message_bytes));
+      }
     }
   }
   return defects;

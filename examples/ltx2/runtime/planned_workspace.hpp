@@ -13,12 +13,13 @@ namespace ltx2 {
 /// Exactly the memory that a plan asks for, for as long as the planned body is run again and again.
 class PlannedWorkspace {
  public:
-  PlannedWorkspace(Runtime& runtime, const Runtime::Plan& plan)
+  /// Device memory is that of the rank.
+  PlannedWorkspace(Runtime& runtime, const Runtime::Plan& plan, int rank = 0)
       : plan_(plan),
         runtime_(runtime),
-        workspace_{{memory(ltxmem::MemorySpace::device), plan.peak[0]},
-                   {memory(ltxmem::MemorySpace::pinned), plan.peak[1]},
-                   {memory(ltxmem::MemorySpace::host), plan.peak[2]}} {}
+        workspace_{{memory(ltxmem::MemorySpace::device, rank), plan.peak[0]},
+                   {memory(ltxmem::MemorySpace::pinned, rank), plan.peak[1]},
+                   {memory(ltxmem::MemorySpace::host, rank), plan.peak[2]}} {}
 
   /// Runs the body that was planned.
   template <class Body>
@@ -38,10 +39,17 @@ class PlannedWorkspace {
   /// Error when the body did not use exactly the planned bytes: a defect, since the same code made the plan.
   template <class Body>
   void run(const Runtime::Plan& plan, Body&& body) {
-    note(plan);
-    if (runtime_.is_dry()) return;
+    runtime_.note({&plan, 1});
+    if (!runtime_.is_dry()) run_on(runtime_.backend_, plan, body);
+  }
+
+ private:
+  friend class RankWorkspaces;
+
+  template <class Body>
+  void run_on(HostBackend& backend, const Runtime::Plan& plan, Body&& body) {
     for (ltxmem::Arena* arena : {&workspace_.device, &workspace_.pinned, &workspace_.host}) arena->reset_peak();
-    const SpaceBytes used = plan.record ? run_traced(*plan.record, body) : run_silently(body);
+    const SpaceBytes used = plan.record ? run_traced(backend, *plan.record, body) : run_silently(backend, body);
     for (const ltxmem::MemorySpace space : ltxmem::memory_spaces) {
       const auto index = static_cast<std::size_t>(space);
       ltxmem::expects<ltxmem::Error>(used[index] == plan.peak[index], "planned ", plan.peak[index], " bytes of ",
@@ -49,17 +57,16 @@ class PlannedWorkspace {
     }
   }
 
- private:
   template <class Body>
-  SpaceBytes run_silently(Body&& body) {
-    body(runtime_.backend_, workspace_);
+  SpaceBytes run_silently(HostBackend& backend, Body&& body) {
+    body(backend, workspace_);
     return Runtime::peaks(workspace_);
   }
   template <class Body>
-  SpaceBytes run_traced(const ltxmem::Record& planned, Body&& body) {
+  SpaceBytes run_traced(HostBackend& backend, const ltxmem::Record& planned, Body&& body) {
     StepTrace trace(planned, workspace_, runtime_.watcher_->said);
     const TraceInUse in_use(runtime_.trace_, trace);
-    body(runtime_.backend_, workspace_);
+    body(backend, workspace_);
     trace.finish();
     return trace.peaks();
   }
@@ -76,8 +83,7 @@ class PlannedWorkspace {
     StepTrace*& place_;
   };
 
-  ltxmem::ResourceRef memory(ltxmem::MemorySpace space);
-  void note(const Runtime::Plan& plan);
+  ltxmem::ResourceRef memory(ltxmem::MemorySpace space, int rank);
 
   Runtime::Plan plan_;
   Runtime& runtime_;

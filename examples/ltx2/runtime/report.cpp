@@ -3,6 +3,7 @@
 #include "runtime/report.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <string_view>
@@ -60,6 +61,14 @@ nlohmann::ordered_json planned_json(const SpaceBytes& peak, double seconds) {
   return json;
 }
 
+nlohmann::ordered_json ranks_json(const RankSettings& ranks) {
+  nlohmann::ordered_json json{{"count", ranks.count},
+                              {"primary", ranks.idle_primary ? "idle" : "working"},
+                              {"deadline_seconds", std::chrono::duration<double>(ranks.deadline).count()}};
+  if (!ranks.weights.empty()) json["weights"] = ranks.weights;
+  return json;
+}
+
 nlohmann::ordered_json settings_json(const Settings& settings) {
   return {
       {"scheme", scheme_name(settings.scheme)},
@@ -74,7 +83,19 @@ nlohmann::ordered_json settings_json(const Settings& settings) {
       {"dtype", settings.dtype == ltxmem::DType::f32 ? "f32" : "bf16"},
       {"threads", settings.threads},
       {"device", "cpu"},
+      {"ranks", ranks_json(settings.ranks)},
   };
+}
+
+nlohmann::ordered_json rank_json(const RankReport& rank, std::size_t number, bool is_plan) {
+  nlohmann::ordered_json json{
+      {"rank", number},
+      {"planned", {{"peak_bytes", rank.planned_peak}, {"message_bytes", rank.planned_message_bytes}}}};
+  if (rank.planned_seconds > 0) json["planned"]["seconds"] = rank.planned_seconds;
+  if (!is_plan) {
+    json["measured"] = {{"peak_bytes", rank.measured_peak}, {"message_bytes", rank.measured_message_bytes}};
+  }
+  return json;
 }
 
 void add_budgets(nlohmann::ordered_json& json, const std::vector<ltxmem::MemoryBudget>& budgets) {
@@ -99,6 +120,29 @@ const StageReport* Report::peak_stage(ltxmem::MemorySpace space) const {
 }
 SpaceBytes Report::measured_peak() const {
   return maximum(stages, &StageReport::measured_peak);
+}
+
+std::vector<RankReport> Report::ranks() const {
+  constexpr auto device = static_cast<std::size_t>(ltxmem::MemorySpace::device);
+  std::vector<RankReport> sum;
+  for (const StageReport& stage : stages) sum.resize(std::max(sum.size(), stage.ranks.size()));
+  if (sum.empty()) return sum;
+  for (const StageReport& stage : stages) {
+    if (stage.ranks.empty()) {  // rank 0 works alone
+      sum[0].planned_peak = std::max(sum[0].planned_peak, stage.planned_peak[device]);
+      sum[0].measured_peak = std::max(sum[0].measured_peak, stage.measured_peak[device]);
+    }
+    for (std::size_t rank = 0; rank < stage.ranks.size(); ++rank) {
+      const RankReport& part = stage.ranks[rank];
+      RankReport& whole = sum[rank];
+      whole.planned_peak = std::max(whole.planned_peak, part.planned_peak);
+      whole.measured_peak = std::max(whole.measured_peak, part.measured_peak);
+      whole.planned_message_bytes += part.planned_message_bytes;
+      whole.measured_message_bytes += part.measured_message_bytes;
+      whole.planned_seconds += part.planned_seconds;
+    }
+  }
+  return sum;
 }
 
 double Report::seconds() const {
@@ -129,6 +173,10 @@ nlohmann::ordered_json to_json(const Report& report) {
   json["planned"]["at_peak"] = at_peak_json(report);
   if (!report.is_plan) {
     json["measured"] = {{"peak_bytes", space_json(report.measured_peak())}, {"seconds", report.seconds()}};
+  }
+  const std::vector<RankReport> ranks = report.ranks();
+  for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
+    json["ranks"].push_back(rank_json(ranks[rank], rank, report.is_plan));
   }
   json["stages"] = nlohmann::ordered_json::array();
   for (const StageReport& stage : report.stages) {

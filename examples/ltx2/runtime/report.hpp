@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
@@ -38,16 +39,28 @@ struct PlannedPart {
   std::array<std::vector<ltxmem::BufferSum>, ltxmem::memory_spaces.size()> held;
 };
 
+/// One of several ranks: in a stage that they share, or in a run.
+struct RankReport {
+  std::size_t planned_peak = 0;  ///< of its device
+  std::size_t measured_peak = 0;
+  std::int64_t planned_message_bytes = 0;  ///< of each exchange the longer direction
+  std::int64_t measured_message_bytes = 0;
+  double planned_seconds = 0;  ///< of what the ranks share; 0: no device profile was given
+
+  friend bool operator==(const RankReport&, const RankReport&) = default;
+};
+
 /// One stage of a run: what the dry run said it would take and what it took.
 struct StageReport {
   std::string name;
-  SpaceBytes planned_peak{};
+  SpaceBytes planned_peak{};  ///< of device memory, that of the rank which needs most; of the others, all ranks'
   SpaceBytes measured_peak{};
+  std::vector<RankReport> ranks;                                         ///< empty where one rank works alone
   std::array<ltxmem::MemoryPeak, ltxmem::memory_spaces.size()> at_peak;  ///< step and buffers of each planned peak
   SecondsByBound planned_seconds{};                                      ///< all zero: no device profile was given
   double seconds = 0;
-  ltxmem::Record::Totals operations;
-  std::vector<PlannedPart> parts;  ///< of a dry run
+  ltxmem::Record::Totals operations;  ///< of all ranks
+  std::vector<PlannedPart> parts;     ///< of a dry run; of several ranks, the first
 
   double predicted_seconds() const;
 };
@@ -68,6 +81,8 @@ struct Report {
   /// The stage that is planned to need most of a space, the first of several; null without stages.
   const StageReport* peak_stage(ltxmem::MemorySpace space) const;
   SpaceBytes measured_peak() const;
+  /// Of every rank its largest peak, and the sums of the rest; empty where one rank works alone.
+  std::vector<RankReport> ranks() const;
   double seconds() const;            ///< measured
   double predicted_seconds() const;  ///< 0 without a device profile
 };

@@ -16,6 +16,7 @@ Runtime::Runtime(const Settings& settings, std::stop_token stop, const MemoryLim
       stop_(std::move(stop)),
       backend_({.threads = settings.threads, .stop = stop_}) {
   report_.settings = settings;
+  add_rank_devices(host_resource_);
 }
 
 Runtime::Runtime(const Settings& settings, const DryRun& dry_run)
@@ -27,6 +28,22 @@ Runtime::Runtime(const Settings& settings, const DryRun& dry_run)
       dry_run_(dry_run) {
   report_.settings = settings;
   report_.is_plan = true;
+  add_rank_devices(virtual_resource_);
+}
+
+void Runtime::add_rank_devices(ltxmem::ResourceRef upstream) {
+  expect_workable_ranks(settings());
+  for (int rank = 1; rank < settings().ranks.count; ++rank) {
+    rank_devices_.emplace_back(upstream, device_limit_.limit_bytes());
+  }
+}
+
+int Runtime::fullest_rank(MemorySpace space, const std::function<std::size_t(const Ledger&)>& bytes) {
+  int fullest = 0;
+  for (int rank = 1; rank < settings().ranks.count; ++rank) {
+    if (bytes(ledger(space, rank)) > bytes(ledger(space, fullest))) fullest = rank;
+  }
+  return fullest;
 }
 
 Runtime::Plan Runtime::finish_plan(const SpaceBytes& peak, ltxmem::Record&& record) const {
@@ -51,6 +68,7 @@ Stage::Stage(Runtime& runtime, std::string name) : runtime_(runtime), start_(std
     runtime.ledgers_[space].reset_peak();
     report.planned_peak[space] = runtime.ledgers_[space].current_bytes();
   }
+  for (Runtime::RankDevice& device : runtime.rank_devices_) device.ledger.reset_peak();
   if (runtime.watcher_) runtime.watcher_->stage_began(report.name);
   runtime.report_.stages.push_back(std::move(report));
 }
@@ -58,43 +76,73 @@ Stage::Stage(Runtime& runtime, std::string name) : runtime_(runtime), start_(std
 Stage::~Stage() {
   StageReport& report = runtime_.report_.stages.back();
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-  for (std::size_t space = 0; space < runtime_.ledgers_.size(); ++space) {
-    const ltxmem::MemoryPeak& peak = runtime_.ledgers_[space].peak();
-    (runtime_.is_dry() ? report.planned_peak : report.measured_peak)[space] = peak.bytes;
-    if (!runtime_.is_dry()) continue;
-    report.at_peak[space] = peak;
-    report.at_peak[space].step = peak.step.empty() ? report.name : report.name + ", " + peak.step;
+  const bool is_dry = runtime_.is_dry();
+  for (const MemorySpace space : ltxmem::memory_spaces) {
+    const auto index = static_cast<std::size_t>(space);
+    const int rank = runtime_.fullest_rank(space, [](const Ledger& ledger) { return ledger.peak().bytes; });
+    const ltxmem::MemoryPeak& peak = runtime_.ledger(space, rank).peak();
+    (is_dry ? report.planned_peak : report.measured_peak)[index] = peak.bytes;
+    if (!is_dry) continue;
+    report.at_peak[index] = peak;
+    report.at_peak[index].step = peak.step.empty() ? report.name : report.name + ", " + peak.step;
+  }
+  for (std::size_t rank = 0; rank < report.ranks.size(); ++rank) {
+    RankReport& of_rank = report.ranks[rank];
+    const Ledger& ledger = runtime_.ledger(MemorySpace::device, static_cast<int>(rank));
+    (is_dry ? of_rank.planned_peak : of_rank.measured_peak) = ledger.peak().bytes;
   }
   if (runtime_.is_dry()) report.seconds = 0;
   runtime_.stage_open_ = false;
   if (runtime_.watcher_) runtime_.watcher_->stage_ended();
 }
 
-ltxmem::ResourceRef PlannedWorkspace::memory(MemorySpace space) {
-  return runtime_.ledger(space).workspace(plan_.work ? plan_.work->record.peak(space) : ltxmem::MemoryPeak());
+ltxmem::ResourceRef PlannedWorkspace::memory(MemorySpace space, int rank) {
+  return runtime_.ledger(space, rank).workspace(plan_.work ? plan_.work->record.peak(space) : ltxmem::MemoryPeak());
 }
 
-void PlannedWorkspace::note(const Runtime::Plan& plan) {
-  if (runtime_.report_.stages.empty()) return;
-  StageReport& stage = runtime_.report_.stages.back();
-  for (std::size_t space = 0; space < stage.planned_peak.size(); ++space) {
-    stage.planned_peak[space] = std::max(stage.planned_peak[space], runtime_.ledgers_[space].current_bytes());
+void Runtime::note(std::span<const Plan> plans) {
+  if (report_.stages.empty()) return;
+  StageReport& stage = report_.stages.back();
+  const auto current = [](const Ledger& ledger) { return ledger.current_bytes(); };
+  for (const MemorySpace space : ltxmem::memory_spaces) {
+    std::size_t& peak = stage.planned_peak[static_cast<std::size_t>(space)];
+    peak = std::max(peak, current(ledger(space, fullest_rank(space, current))));
   }
-  stage.operations += plan.operations;
-  if (!plan.work) return;
-  for (const ltxmem::Replay::Step& step : plan.work->replay.steps) {
+  for (const Plan& plan : plans) stage.operations += plan.operations;
+  if (!plans.front().work) return;
+  // All wait for the one that takes longest.
+  const Plan& slowest = *std::max_element(plans.begin(), plans.end(), [](const Plan& a, const Plan& b) {
+    return a.work->replay.seconds < b.work->replay.seconds;
+  });
+  for (const ltxmem::Replay::Step& step : slowest.work->replay.steps) {
     for (std::size_t bound = 0; bound < stage.planned_seconds.size(); ++bound) {
       stage.planned_seconds[bound] += step.seconds_by_bound[bound];
     }
   }
-  PlannedPart part{plan.work, {}};
+  const Plan& first = plans.front();
+  PlannedPart part{first.work, {}};
   const auto same = [&](const PlannedPart& known) {
-    return known.work->operations == plan.operations && known.work->replay.seconds == plan.work->replay.seconds;
+    return known.work->operations == first.operations && known.work->replay.seconds == first.work->replay.seconds;
   };
   const auto known = std::find_if(stage.parts.begin(), stage.parts.end(), same);
   if (known != stage.parts.end()) part.work = known->work;
-  for (std::size_t space = 0; space < part.held.size(); ++space) part.held[space] = runtime_.ledgers_[space].held();
+  for (std::size_t space = 0; space < part.held.size(); ++space) part.held[space] = ledgers_[space].held();
   stage.parts.push_back(std::move(part));
+}
+
+void Runtime::note_ranks(std::span<const Plan> plans) {
+  const RankSettings& ranks = settings().ranks;
+  if (report_.stages.empty() || ranks.count == 1) return;
+  StageReport& stage = report_.stages.back();
+  stage.ranks.resize(static_cast<std::size_t>(ranks.count));
+  for (int rank = 0; rank < ranks.count; ++rank) {
+    RankReport& report = stage.ranks[static_cast<std::size_t>(rank)];
+    report.planned_peak = std::max(report.planned_peak, ledger(MemorySpace::device, rank).current_bytes());
+    if (rank < ranks.first_working()) continue;
+    const Plan& plan = plans[static_cast<std::size_t>(rank - ranks.first_working())];
+    report.planned_message_bytes += plan.operations.message_bytes;
+    if (plan.work) report.planned_seconds += plan.work->replay.seconds;
+  }
 }
 
 }  // namespace ltx2

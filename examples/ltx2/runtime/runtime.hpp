@@ -4,13 +4,17 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
+#include <deque>
 #include <functional>
 #include <limits>
 #include <memory>
 #include <optional>
+#include <span>
 #include <stop_token>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "ltxmem/backend/cpu/backend.hpp"
 #include "ltxmem/backend/dry_run/backend.hpp"
@@ -44,7 +48,7 @@ using HostAttention = ltxmem::PortableAttention;
 using HostBackend = ltxmem::CpuBackend<HostGemm, HostAttention>;
 using PlanBackend = ltxmem::DryRunBackend<HostBackend::Target>;
 
-/// Bytes that a run may use: device memory, and pinned and host memory together.
+/// Bytes that a run may use: device memory of each rank, and pinned and host memory together.
 struct MemoryLimits {
   std::size_t device = std::numeric_limits<std::size_t>::max();
   std::size_t host = std::numeric_limits<std::size_t>::max();
@@ -87,12 +91,14 @@ class Runtime : private HostWork::Source {
   /// All members must be callable.
   void watch(Watcher watcher) {
     watcher_ = std::move(watcher);
-    backend_.on_step([this](const char* name, std::int64_t index) {
-      if (trace_ != nullptr) trace_->enter(name, index);
-      watcher_->stepped();
-    });
+    backend_.on_step([this](const char* name, std::int64_t index) { tell(name, index); });
   }
   bool is_watched() const noexcept { return watcher_.has_value(); }
+  /// Told of every named step of every rank, where there are several, in the thread of that rank: how tests let one
+  /// fail or stall. Before the first work of ranks.
+  void watch_ranks(std::function<void(int rank, const char* step, std::int64_t index)> watcher) {
+    rank_watcher_ = std::move(watcher);
+  }
   /// Tells the watcher of work that will be run in planned workspaces; run() does it by itself.
   void announce(std::int64_t steps) const {
     if (watcher_) watcher_->announced(steps);
@@ -130,10 +136,15 @@ class Runtime : private HostWork::Source {
     std::shared_ptr<const ltxmem::Record> record;  ///< only where steps are traced
   };
 
+  /// threads: that it runs with; a dry run has threads to plan for and none to run.
   template <class Body>
   Plan plan(Body&& body) const {
+    return plan(std::max(1, settings().threads), body);
+  }
+  template <class Body>
+  Plan plan(int threads, Body&& body) const {
     HostBackend::Target target = backend_.target();
-    target.threads = std::max(1, settings().threads);  // a dry run has threads to plan for and none to run
+    target.threads = threads;
     PlanBackend dry(target);
     ltxmem::Workspace workspace = ltxmem::Workspace::make_virtual(dry.record());
     body(dry, workspace);
@@ -147,29 +158,58 @@ class Runtime : private HostWork::Source {
 
  private:
   friend class PlannedWorkspace;
+  friend class RankWorkspaces;
   friend class Stage;
+
+  /// Memory of a rank's device. That of rank 0 is the device of everything that ranks do not share.
+  struct RankDevice {
+    RankDevice(ltxmem::ResourceRef upstream, std::size_t limit_bytes)
+        : limit(upstream, limit_bytes, "device budget"), ledger(ltxmem::MemorySpace::device, limit) {}
+
+    ltxmem::LimitingResource limit;
+    Ledger ledger;
+  };
 
   static SpaceBytes peaks(const ltxmem::Workspace& workspace) noexcept {
     return {workspace.device.peak_bytes(), workspace.pinned.peak_bytes(), workspace.host.peak_bytes()};
   }
   Plan finish_plan(const SpaceBytes& peak, ltxmem::Record&& record) const;
+  /// Of a step that begins.
+  void tell(const char* name, std::int64_t index) {
+    if (trace_ != nullptr) trace_->enter(name, index);
+    if (watcher_) watcher_->stepped();
+  }
   bool is_traced() const noexcept { return !is_dry() && watcher_ && settings().verbose >= 2; }
 
   ltxmem::ResourceRef host_values(const char* name) override {
     return ledger(ltxmem::MemorySpace::host).named(name, host_resource_);
   }
   Ledger& ledger(ltxmem::MemorySpace space) noexcept { return ledgers_[static_cast<std::size_t>(space)]; }
+  /// The device of a rank; the other spaces are one for all.
+  Ledger& ledger(ltxmem::MemorySpace space, int rank) noexcept {
+    const bool is_other = space == ltxmem::MemorySpace::device && rank > 0;
+    return is_other ? rank_devices_[static_cast<std::size_t>(rank - 1)].ledger : ledger(space);
+  }
+  void add_rank_devices(ltxmem::ResourceRef upstream);
+  /// The rank whose ledger gives the largest number.
+  int fullest_rank(ltxmem::MemorySpace space, const std::function<std::size_t(const Ledger&)>& bytes);
+  /// Adds what is about to be done, by one or by several at once, to the open stage.
+  void note(std::span<const Plan> plans);
+  /// The same to what the stage says of every rank; plans of the working ones.
+  void note_ranks(std::span<const Plan> plans);
 
   ltxmem::HostResource host_resource_;
   VirtualResource virtual_resource_;
   ltxmem::LimitingResource device_limit_;
   ltxmem::LimitingResource host_limit_;
   std::array<Ledger, ltxmem::memory_spaces.size()> ledgers_;
+  std::deque<RankDevice> rank_devices_;  ///< of ranks 1, 2, ...
   std::stop_token stop_;
   HostBackend backend_;
   std::optional<DryRun> dry_run_;
   Report report_;
   std::optional<Watcher> watcher_;
+  std::function<void(int, const char*, std::int64_t)> rank_watcher_;
   StepTrace* trace_ = nullptr;  ///< of the body that runs
   bool stage_open_ = false;
 };

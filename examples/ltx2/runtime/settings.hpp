@@ -2,14 +2,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "ltxmem/core/device.hpp"
 #include "ltxmem/core/dtype.hpp"
+#include "ltxmem/core/error.hpp"
 #include "runtime/scheme.hpp"
 
 namespace ltx2 {
@@ -33,10 +37,22 @@ inline std::string weights_text(const WeightPlacement& weights) {
   return weights.stream ? "stream:" + std::to_string(weights.slots) : "resident";
 }
 
-/// How a run is executed. None of these but dtype changes a bit of the result.
+/// Who shares the transformer's work: ranks, each with a part of the video's tokens.
+struct RankSettings {
+  int count = 1;
+  bool idle_primary = false;      ///< rank 0 stays out of the transformer and has its memory for everything else
+  std::vector<double> weights{};  ///< of the working ranks: their shares are in proportion; empty: all alike
+  std::chrono::milliseconds deadline = std::chrono::minutes(10);  ///< of every wait for another rank
+
+  int first_working() const noexcept { return idle_primary ? 1 : 0; }
+  int working() const noexcept { return count - first_working(); }
+};
+
+/// How a run is executed. None of these but dtype and ranks changes a bit of the result.
 struct Settings {
   ltxmem::DType dtype = ltxmem::DType::bf16;  ///< of activations: f32 or bf16
-  int threads = 1;
+  int threads = 1;                            ///< shared out among the ranks
+  RankSettings ranks{};
   Scheme scheme = Scheme::e1;      ///< where the transformer keeps the long tensors of the video
   std::int64_t ffn_chunk = 4096;   ///< tokens per feed-forward chunk
   std::int64_t query_tile = 4096;  ///< tokens per tile of queries
@@ -49,5 +65,27 @@ struct Settings {
   std::optional<ltxmem::MemorySpace> saved_prefix{};
   int verbose = 1;
 };
+
+/// Throws ShapeError for ranks that cannot work, or not with the scheme.
+inline void expect_workable_ranks(const Settings& settings) {
+  using ltxmem::expects;
+  const RankSettings& ranks = settings.ranks;
+  expects(ranks.working() >= 1, "ranks: ", ranks.count, ranks.idle_primary ? " with an idle primary" : "",
+          ", expected at least ", ranks.first_working() + 1);
+  expects(ranks.deadline.count() > 0, "ranks: a deadline of ", ranks.deadline.count(), " ms, expected at least 1");
+  if (!ranks.weights.empty()) {
+    expects(ranks.weights.size() == static_cast<std::size_t>(ranks.working()), "ranks: ", ranks.weights.size(),
+            " weights for ", ranks.working(), " working ranks");
+    double sum = 0;
+    for (const double weight : ranks.weights) {
+      expects(weight >= 0 && std::isfinite(weight), "ranks: weight ", weight, ", expected at least 0");
+      sum += weight;
+    }
+    expects(sum > 0, "ranks: all weights are 0");
+  }
+  expects(ranks.working() == 1 || scheme_table(settings.scheme).keys_values == ltxmem::MemorySpace::device,
+          "ranks: scheme ", scheme_name(settings.scheme), " with ", ranks.working(),
+          " working ranks, expected plain, E1 or E2: keys and values that go round lie on the device");
+}
 
 }  // namespace ltx2

@@ -16,6 +16,8 @@ namespace ltx2 {
 ///
 /// Computes  the updates of transformer.md 7: self attention, text attention, cross-modal attention in both directions
 ///           from the states before it, feed-forward; for one stream or both
+/// Ranks     each runs the block on its own tokens of the video; those of all meet in self attention and in what the
+///           audio has seen. Everything of the audio happens on every rank
 /// Order     audio attention first. Then the keys and values that the video needs: its own (one pass over x) and the
 ///           audio's. Then one pass over tiles of video tokens that does everything to a tile while it is at hand: self
 ///           attention, text attention, its part as keys and values of the audio (folded into the audio's softmax
@@ -38,8 +40,10 @@ class Block {
                         cross_options(config, config.audio_width(), config.width())) {}
 
   /// Either stream may be absent (null).
-  void operator()(Backend& backend, Stream<T, Backend>* video, Stream<T, Backend>* audio, const BlockSkips& skips,
-                  const SchemeTable& scheme, const Tiles& tiles, ltxmem::Workspace& workspace) const {
+  template <ltxmem::Communicator<Backend> Ranks>
+  void operator()(Backend& backend, TokenShares<Ranks>& shares, Stream<T, Backend>* video, Stream<T, Backend>* audio,
+                  const BlockSkips& skips, const SchemeTable& scheme, const Tiles& tiles,
+                  ltxmem::Workspace& workspace) const {
     ltxmem::Arena& arena = workspace.device;
     const auto scope = arena.scope();
     const bool update_video = video != nullptr && video->enabled;
@@ -61,10 +65,10 @@ class Block {
     std::optional<Listener> listener;
     if (both && update_audio && !skips.video_to_audio) listener.emplace(listen(backend, *audio, audio_rows, arena));
     if (update_video || listener) {
-      video_pass(backend, *video, video_rows, skips.video_self, sound ? &*sound : nullptr,
+      video_pass(backend, shares, *video, video_rows, skips.video_self, sound ? &*sound : nullptr,
                  listener ? &*listener : nullptr, scheme, tiles, workspace);
     }
-    if (listener) heard(backend, *audio, audio_rows, *listener, arena);
+    if (listener) heard(backend, shares, *audio, audio_rows, *listener, arena);
 
     if (update_audio) {
       const ltxmem::Step step(backend, "audio feed-forward");
@@ -118,9 +122,10 @@ class Block {
 
   /// The pass over tiles of video tokens. Without sound or listener that direction is left out; a video that is not
   /// enabled is only listened to.
-  void video_pass(Backend& backend, Stream<T, Backend>& video, const Rows& rows, bool skip_self,
-                  KeyValues<T, Backend>* sound, Listener* listener, const SchemeTable& scheme, const Tiles& tiles,
-                  ltxmem::Workspace& workspace) const {
+  template <class Ranks>
+  void video_pass(Backend& backend, TokenShares<Ranks>& shares, Stream<T, Backend>& video, const Rows& rows,
+                  bool skip_self, KeyValues<T, Backend>* sound, Listener* listener, const SchemeTable& scheme,
+                  const Tiles& tiles, ltxmem::Workspace& workspace) const {
     ltxmem::Arena& arena = workspace.device;
     const auto scope = arena.scope();
     const auto pinned_scope = workspace.pinned.scope();
@@ -137,7 +142,10 @@ class Block {
     std::optional<KeyValues<T, Backend>> text;
     {
       const ltxmem::Step step(backend, "video keys and values");
-      if (!skip_self && scheme.order == AttentionOrder::groups) {
+      const bool by_groups = scheme.order == AttentionOrder::groups;
+      if (!skip_self && shares.are_many()) {
+        attended.emplace(video_.attend_over_ranks(backend, video, rows, tiles, by_groups, shares, workspace));
+      } else if (!skip_self && by_groups) {
         attended.emplace(video_.attend_by_groups(backend, video, rows, tiles, scheme.keys_values, workspace));
       } else if (!skip_self) {
         own.emplace(video_.self_keys_values(backend, video, rows, tiles, scheme.keys_values, workspace));
@@ -199,9 +207,14 @@ class Block {
   }
 
   /// y += gate * to_out(what the audio has seen of the video).
-  void heard(Backend& backend, Stream<T, Backend>& audio, const Rows& rows, const Listener& listener,
-             ltxmem::Arena& arena) const {
-    listener.state.template finalize<T>(listener.q, listener.gate);
+  template <class Ranks>
+  void heard(Backend& backend, TokenShares<Ranks>& shares, Stream<T, Backend>& audio, const Rows& rows,
+             const Listener& listener, ltxmem::Arena& arena) const {
+    if (shares.are_many()) {
+      finalize_over_ranks<T>(backend, shares.ranks, listener.state.view(), listener.gate, listener.q, arena);
+    } else {
+      listener.state.template finalize<T>(listener.q, listener.gate);
+    }
     const auto y = audio.x.stage(backend, 0, audio.tokens());
     video_to_audio_.output(backend, listener.q, StreamBlock<T, Backend>::gated_residual(y, rows.cross_gate), y, arena);
     audio.x.store(backend, 0, audio.tokens());

@@ -32,15 +32,15 @@ class SavedPrefix {
   std::int64_t video_tokens() const { return video_ ? video_->rows() : 0; }
   std::int64_t audio_tokens() const { return audio_ ? audio_->rows() : 0; }
 
-  /// Streams may be absent (null), like when the room was made.
+  /// Streams may be absent (null), like when the room was made; a rank without tokens saves none.
   void save(Backend& backend, Stream<T, Backend>* video, Stream<T, Backend>* audio) {
     const ltxmem::Step step(backend, "save prefix");
-    if (video != nullptr) copy(backend, video->x, *video_);
+    if (video != nullptr && video_) copy(backend, video->x, *video_);
     if (audio != nullptr) copy(backend, audio->x, *audio_);
   }
   void restore(Backend& backend, Stream<T, Backend>* video, Stream<T, Backend>* audio) {
     const ltxmem::Step step(backend, "restore prefix");
-    if (video != nullptr) copy(backend, *video_, video->x);
+    if (video != nullptr && video_) copy(backend, *video_, video->x);
     if (audio != nullptr) copy(backend, *audio_, audio->x);
   }
 

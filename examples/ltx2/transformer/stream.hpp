@@ -14,6 +14,7 @@
 #include "ltxmem/backend/concepts.hpp"
 #include "ltxmem/backend/tiles.hpp"
 #include "ltxmem/memory/arena.hpp"
+#include "ltxmem/parallel/partition.hpp"
 #include "ltxmem/stores/placed_row_store.hpp"
 #include "model/linear.hpp"
 #include "model/modulation.hpp"
@@ -98,7 +99,9 @@ template <ltxmem::Element T, class Backend>
 struct Stream {
   explicit Stream(ltxmem::PlacedRowStore<T, Backend> tokens) : x(std::move(tokens)) {}
 
-  ltxmem::PlacedRowStore<T, Backend> x;                  ///< [N, D], updated in place by the blocks
+  ltxmem::PlacedRowStore<T, Backend> x;                  ///< [N, D], updated in place by the blocks; of several ranks
+                                                         ///< each has rows of its own
+  std::int64_t first = 0;                                ///< position of row 0 among the tokens of all ranks
   ModulationRows modulation;                             ///< 6 or 9 rows per distinct timestep, without a block's table
   ModulationRows cross_modulation;                       ///< 4 rows likewise
   ltxmem::TensorView<const float, 2> cross_gate;         ///< [1, D]
@@ -107,23 +110,23 @@ struct Stream {
   ltxmem::RotaryTable rotary;                            ///< without coordinates
   ltxmem::RotaryTable cross_rotary;                      ///< likewise; empty without another modality
   ltxmem::TensorView<const T, 2> context;                ///< [S, context_width]
-  ltxmem::TensorView<const float, 2> mask;               ///< [N, N] in host memory, or empty
-  ltxmem::TensorView<const std::int32_t, 1> timestep;    ///< [N] in host memory, or empty
-  const TokenPositions* positions = nullptr;             ///< in host memory
+  ltxmem::TensorView<const float, 2> mask;               ///< of all tokens, [all, all] in host memory, or empty
+  ltxmem::TensorView<const std::int32_t, 1> timestep;    ///< of all tokens, in host memory, or empty
+  const TokenPositions* positions = nullptr;             ///< of all tokens, in host memory
   bool enabled = true;
 
   std::int64_t tokens() const { return x.rows(); }
 
-  /// In the arena.
+  /// Of rows of x, in the arena.
   TokenConditions conditions(Backend& backend, std::int64_t begin, std::int64_t count, ltxmem::Arena& arena) const {
     TokenConditions tile;
     tile.begin = begin;
     if (!timestep.empty()) {
       const auto index = arena.take<std::int32_t, 2>("timestep index", {1, count});
-      backend.copy(timestep.slice(0, begin, count).reshape(ltxmem::Extents<2>{1, count}), index);
+      backend.copy(timestep.slice(0, first + begin, count).reshape(ltxmem::Extents<2>{1, count}), index);
       tile.timestep = index[0];
     }
-    const auto rows = upload_rows(backend, *positions, begin, count, arena);
+    const auto rows = upload_rows(backend, *positions, first + begin, count, arena);
     tile.rotary = place_tokens(rotary, rows);
     tile.cross_rotary = place_tokens(cross_rotary, rows);
     return tile;
@@ -164,17 +167,20 @@ class StreamEnds {
 
   const StreamShape& shape() const noexcept { return shape_; }
 
-  /// The stream at the entrance of the first block. other_sigma: noise level of the other modality, if there is one.
-  Stream<T, Backend> begin(Backend& backend, const StreamInput& input, std::optional<float> other_sigma,
-                           std::int64_t tile, ltxmem::MemorySpace space, ltxmem::Workspace& workspace) const {
+  /// The stream at the entrance of the first block, with those tokens that are this rank's own. other_sigma: noise
+  /// level of the other modality, if there is one.
+  Stream<T, Backend> begin(Backend& backend, const StreamInput& input, const ltxmem::Segment& own,
+                           std::optional<float> other_sigma, std::int64_t tile, ltxmem::MemorySpace space,
+                           ltxmem::Workspace& workspace) const {
     check(input);
     ltxmem::Arena& arena = workspace.device;
-    Stream<T, Backend> stream({backend, "tokens", {input.tokens(), shape_.width()}, tile, space, workspace});
+    Stream<T, Backend> stream({backend, "tokens", {own.count, shape_.width()}, tile, space, workspace});
+    stream.first = own.begin;
     stream.mask = input.attention_mask;
     stream.timestep = input.timestep_index;
     stream.positions = input.positions;
     stream.enabled = input.enabled;
-    project_latent(backend, input.latent, tile, stream.x, arena);
+    project_latent(backend, input.latent.rows(own.begin, own.count), tile, stream.x, arena);
     condition(backend, input, other_sigma, stream, arena);
     const ltxmem::TensorView<const std::int32_t, 2> later(nullptr, {0, input.positions->axes()});
     stream.rotary = rotary_table(backend, shape_.rotary, *input.positions, later, arena);
@@ -188,6 +194,7 @@ class StreamEnds {
   }
 
   /// velocity = proj_out(LayerNorm(x) * (1 + scale) + shift), scale and shift from the table and the embedded timestep.
+  /// Of the velocities of all tokens only those of the stream's own are written.
   void finish(Backend& backend, Stream<T, Backend>& stream, std::int64_t tile, ltxmem::TensorView<float, 2> velocity,
               ltxmem::Arena& arena) const {
     const auto scope = arena.scope();
@@ -207,7 +214,7 @@ class StreamEnds {
       arguments.scale = at.of(modulation[1]);
       backend.template norm<T>(x, arguments, normed);
       out_.apply(backend, normed, ltxmem::LinearEpilogue<float>{}, result, arena);
-      backend.template copy<float, float>(result, velocity.rows(begin, count));
+      backend.template copy<float, float>(result, velocity.rows(stream.first + begin, count));
     });
   }
 

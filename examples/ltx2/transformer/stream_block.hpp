@@ -7,12 +7,14 @@
 #include <cstdint>
 #include <limits>
 
+#include "ltxmem/attention/ring_attention.hpp"
 #include "ltxmem/stores/placed_row_store.hpp"
 #include "model/attention.hpp"
 #include "model/feed_forward.hpp"
 #include "model/modulation.hpp"
 #include "runtime/scheme.hpp"
 #include "transformer/stream.hpp"
+#include "transformer/token_shares.hpp"
 
 /// What one block does to one stream by itself: self attention, text attention, feed-forward, tile by tile.
 
@@ -195,20 +197,7 @@ class StreamBlock {
     ltxmem::PlacedRowStore<T, Backend> attended(backend, "attention output", {tokens, self_.inner()}, tiles.queries,
                                                 ltxmem::MemorySpace::device, workspace);
     const auto scope = arena.scope();
-    const auto query_factors = arena.take<float, 1>("query factors", {tokens});
-    const auto key_factors = arena.take<float, 1>("key factors", {tokens});
-    const auto for_inputs = [&](const auto& fn) {
-      ltxmem::read_tiles(backend, stream.x, tiles.queries, [&](std::int64_t begin, ltxmem::TensorView<const T, 2> x) {
-        const auto tile_scope = arena.scope();
-        const TokenConditions at = stream.conditions(backend, begin, x.extent(0), arena);
-        fn(at, modulated(backend, x, at, rows.own[scale_self], rows.own[shift_self], arena));
-      });
-    };
-    for_inputs([&](const TokenConditions& at, ltxmem::TensorView<const T, 2> input) {
-      const std::int64_t count = input.extent(0);
-      self_.query_factors(backend, input, query_factors.slice(0, at.begin, count), arena);
-      self_.key_factors(backend, input, key_factors.slice(0, at.begin, count), arena);
-    });
+    const NormFactors factors = norm_factors(backend, stream, rows, tiles, arena);
     const std::int64_t heads = heads_per_group(self_.heads());
     ltxmem::repeat(backend, self_.heads() / heads, [&](std::int64_t index) {
       const ltxmem::Step step(backend, "head group", index);
@@ -216,11 +205,11 @@ class StreamBlock {
       const auto pinned_scope = workspace.pinned.scope();
       const Attention<T, Backend> group = self_.group(index * heads, heads);
       KeyValues<T, Backend> made = keys_values(backend, group, stream, rows.own[scale_self], rows.own[shift_self],
-                                               &TokenConditions::rotary, tiles, space, workspace, key_factors);
+                                               &TokenConditions::rotary, tiles, space, workspace, factors.keys);
       auto columns = attended.columns(index * group.inner(), group.inner());
-      for_inputs([&](const TokenConditions& at, ltxmem::TensorView<const T, 2> input) {
+      for_self_inputs(backend, stream, rows, tiles, arena, [&](const TokenConditions& at, Input input) {
         const std::int64_t count = input.extent(0);
-        group.attend_heads(backend, input, at.rotary, query_factors.slice(0, at.begin, count), made.keys, made.values,
+        group.attend_heads(backend, input, at.rotary, factors.of_queries(at.begin, count), made.keys, made.values,
                            log_mask(backend, stream, at.begin, count, arena), tiles.keys,
                            columns.stage(backend, at.begin, count), arena);
         columns.store(backend, at.begin, count);
@@ -229,7 +218,52 @@ class StreamBlock {
     return attended;
   }
 
-  /// x += gate * to_out(attended) for a tile of queries: what attend_by_groups leaves to do.
+  /// The attended rows of the tokens of this rank, before to_out: keys and values of all ranks go round in a ring,
+  /// those of all heads, or by_groups as above. On the device, until the caller's scope ends.
+  ///
+  /// Memory    N * D elements for the rows of this rank; for all heads or a group of them two shards of keys and
+  /// values,
+  ///           and the fp32 state of all local queries
+  /// Numerics  those of RingAttention: equal bits in every run with as many ranks
+  template <ltxmem::Communicator<Backend> Ranks>
+  ltxmem::PlacedRowStore<T, Backend> attend_over_ranks(Backend& backend, Stream<T, Backend>& stream, const Rows& rows,
+                                                       const Tiles& tiles, bool by_groups, TokenShares<Ranks>& shares,
+                                                       ltxmem::Workspace& workspace) const {
+    ltxmem::Arena& arena = workspace.device;
+    const std::int64_t tokens = stream.tokens();
+    const auto attended = arena.take<T, 2>("attention output", {tokens, self_.inner()});
+    const auto scope = arena.scope();
+    NormFactors factors;
+    if (by_groups) factors = norm_factors(backend, stream, rows, tiles, arena);
+    const std::int64_t heads = by_groups ? heads_per_group(self_.heads()) : self_.heads();
+    ltxmem::repeat(backend, self_.heads() / heads, [&](std::int64_t index) {
+      const ltxmem::Step step(backend, "head group", index);
+      const auto group_scope = arena.scope();
+      const Attention<T, Backend> group = self_.group(index * heads, heads);
+      const std::int64_t width = group.inner();
+      ltxmem::TensorView<float, 2> gate;
+      if (group.gated()) gate = arena.take<float, 2>("head gate", {tokens, heads});
+      ltxmem::RingRowStore<T, Ranks> ring(shares.ranks, shares.video.counts(), 2 * width, arena);
+      const auto q = attended.columns(index * width, width);
+      for_self_inputs(backend, stream, rows, tiles, arena, [&](const TokenConditions& at, Input input) {
+        const std::int64_t count = input.extent(0);
+        const auto kv = ring.local().rows(at.begin, count);
+        group.keys(backend, input, at.rotary, kv.columns(0, width), arena, factors.of_keys(at.begin, count));
+        group.values(backend, input, kv.columns(width, width), arena);
+        group.queries(backend, input, at.rotary, q.rows(at.begin, count), arena, factors.of_queries(at.begin, count));
+        if (group.gated()) group.gate(backend, input, gate.rows(at.begin, count), arena);
+      });
+      ltxmem::AttentionExtras extras;
+      extras.gate = gate;
+      extras.mask = log_mask(backend, stream, 0, tokens, arena);
+      const ltxmem::RingAttention<T, Backend, Ranks> attention(
+          {.heads = heads, .query_tile = tiles.queries, .key_tile = tiles.keys});
+      attention(backend, q, ring, shares.video, shares.video, q, arena, extras);
+    });
+    return ltxmem::PlacedRowStore<T, Backend>(attended);
+  }
+
+  /// x += gate * to_out(attended) for a tile of queries: what attend_by_groups and attend_over_ranks leave to do.
   void take_attended(Backend& backend, const Rows& rows, ltxmem::TensorView<const T, 2> attended,
                      const TokenConditions& at, ltxmem::TensorView<T, 2> x, ltxmem::Arena& arena) const {
     self_.output(backend, attended, gated_residual(x, at.of(rows.own[gate_self])), x, arena);
@@ -278,6 +312,45 @@ class StreamBlock {
   }
 
  private:
+  using Input = ltxmem::TensorView<const T, 2>;
+
+  /// What the norms of self attention multiply queries and keys by; empty where the heads at work are all there are.
+  struct NormFactors {
+    ltxmem::TensorView<const float, 1> queries{};
+    ltxmem::TensorView<const float, 1> keys{};
+
+    auto of_queries(std::int64_t begin, std::int64_t count) const { return part(queries, begin, count); }
+    auto of_keys(std::int64_t begin, std::int64_t count) const { return part(keys, begin, count); }
+
+   private:
+    static auto part(ltxmem::TensorView<const float, 1> all, std::int64_t begin, std::int64_t count) {
+      return all.empty() ? all : all.slice(0, begin, count);
+    }
+  };
+
+  /// fn(conditions, input of self attention) for tiles of tokens.
+  template <class Fn>
+  void for_self_inputs(Backend& backend, Stream<T, Backend>& stream, const Rows& rows, const Tiles& tiles,
+                       ltxmem::Arena& arena, const Fn& fn) const {
+    ltxmem::read_tiles(backend, stream.x, tiles.queries, [&](std::int64_t begin, Input x) {
+      const auto scope = arena.scope();
+      const TokenConditions at = stream.conditions(backend, begin, x.extent(0), arena);
+      fn(at, modulated(backend, x, at, rows.own[scale_self], rows.own[shift_self], arena));
+    });
+  }
+
+  NormFactors norm_factors(Backend& backend, Stream<T, Backend>& stream, const Rows& rows, const Tiles& tiles,
+                           ltxmem::Arena& arena) const {
+    const auto queries = arena.take<float, 1>("query factors", {stream.tokens()});
+    const auto keys = arena.take<float, 1>("key factors", {stream.tokens()});
+    for_self_inputs(backend, stream, rows, tiles, arena, [&](const TokenConditions& at, Input input) {
+      const std::int64_t count = input.extent(0);
+      self_.query_factors(backend, input, queries.slice(0, at.begin, count), arena);
+      self_.key_factors(backend, input, keys.slice(0, at.begin, count), arena);
+    });
+    return {queries, keys};
+  }
+
   static ltxmem::TensorView<const float, 2> sum(Backend& backend, const ltxmem::WeightMatrix& table,
                                                 ltxmem::TensorView<const float, 2> addend, ltxmem::Arena& arena) {
     const auto rows = arena.take<float>("block modulation", addend.extents());
@@ -288,8 +361,8 @@ class StreamBlock {
   static ltxmem::TensorView<const float, 2> log_mask(Backend& backend, const Stream<T, Backend>& stream,
                                                      std::int64_t begin, std::int64_t count, ltxmem::Arena& arena) {
     if (stream.mask.empty()) return {};
-    const auto mask = arena.take<float, 2>("attention mask", {count, stream.tokens()});
-    backend.copy(stream.mask.rows(begin, count), mask);
+    const auto mask = arena.take<float, 2>("attention mask", {count, stream.mask.extent(1)});
+    backend.copy(stream.mask.rows(stream.first + begin, count), mask);
     backend.for_each({"log mask", 20 * mask.size(), 8 * mask.size()}, mask.size(), detail::LogMask{mask});
     return mask;
   }

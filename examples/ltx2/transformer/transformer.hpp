@@ -39,7 +39,10 @@ struct TransformerWeights {
 ///           D elements, the text's keys and values, and scratch of one tile. Nothing is stored per token for
 ///           modulation and positions: rows exist once per distinct timestep, angle tables once per distinct coordinate
 /// Numerics  activations are rounded to T between operations; no bit depends on tiles, chunks or threads
-/// Throws    ShapeError for inputs that do not fit the configuration; Cancelled
+/// Ranks     each holds its share of the video's tokens and all of the audio's. Every rank is given the whole input and
+///           writes the velocities of its own tokens, of the audio where it is given an output for it. Keys and values
+///           go round on the device, wherever the scheme wants them
+/// Throws    ShapeError for inputs that do not fit the configuration; Cancelled; RankError
 /// Source    docs/ltx2/transformer.md
 template <ltxmem::Element T, ltxmem::Backend<T> Backend>
 class Transformer {
@@ -52,9 +55,11 @@ class Transformer {
 
   /// Weights are bound to the place where they are at the time: for the ends until the pass is over, for a block until
   /// the next one is asked for. Without room for a prefix (null) every pass computes all blocks.
-  void operator()(Backend& backend, BlockStream<Backend>& ends, BlockStream<Backend>& blocks,
-                  SavedPrefix<T, Backend>* saved, const TransformerInput& input, const TransformerOutput& output,
-                  Scheme scheme, const Tiles& options, ltxmem::Workspace& workspace) const {
+  template <ltxmem::Communicator<Backend> Ranks>
+  void operator()(Backend& backend, TokenShares<Ranks>& shares, BlockStream<Backend>& ends,
+                  BlockStream<Backend>& blocks, SavedPrefix<T, Backend>* saved, const TransformerInput& input,
+                  const TransformerOutput& output, Scheme scheme, const Tiles& options,
+                  ltxmem::Workspace& workspace) const {
     ltxmem::expects(input.video || input.audio, "transformer: neither video nor audio");
     ltxmem::expects(input.skips.empty() || input.skips.size() == static_cast<std::size_t>(config_.layers),
                     "transformer: perturbations for ", input.skips.size(), " blocks of ", config_.layers);
@@ -77,11 +82,12 @@ class Transformer {
         return other ? std::optional<float>(other->sigma) : std::nullopt;
       };
       if (input.video) {
-        video.emplace(bound.video.begin(backend, *input.video, sigma(input.audio), tiles.queries, table.x, workspace));
+        video.emplace(bound.video.begin(backend, *input.video, shares.own_video(), sigma(input.audio), tiles.queries,
+                                        table.x, workspace));
       }
       if (input.audio) {
-        audio.emplace(bound.audio.begin(backend, *input.audio, sigma(input.video), tiles.queries,
-                                        ltxmem::MemorySpace::device, workspace));
+        audio.emplace(bound.audio.begin(backend, *input.audio, {0, input.audio->tokens()}, sigma(input.video),
+                                        tiles.queries, ltxmem::MemorySpace::device, workspace));
       }
     }
     Stream<T, Backend>* const video_stream = video ? &*video : nullptr;
@@ -97,7 +103,7 @@ class Transformer {
       }
       const ltxmem::Step step(backend, "block", i);
       const Block<T, Backend> block(blocks.acquire(i), config_);
-      block(backend, video_stream, audio_stream,
+      block(backend, shares, video_stream, audio_stream,
             input.skips.empty() ? BlockSkips{} : input.skips[static_cast<std::size_t>(i)], table, tiles, workspace);
     }
     const ltxmem::Step step(backend, "output");

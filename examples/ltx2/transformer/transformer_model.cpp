@@ -2,8 +2,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "transformer/transformer_model.hpp"
 
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
 #include <optional>
+#include <vector>
 
+#include "runtime/rank_workspaces.hpp"
 #include "transformer/transformer.hpp"
 
 namespace ltx2 {
@@ -14,7 +21,7 @@ class TransformerModel::Bound {
   Bound(const Bound&) = delete;
   Bound& operator=(const Bound&) = delete;
   virtual ~Bound() = default;
-  virtual Runtime::Plan plan(const TransformerInput& input, const TransformerOutput& output) const = 0;
+  virtual std::vector<Runtime::Plan> plan(const TransformerInput& input, const TransformerOutput& output) const = 0;
   virtual void predict(const TransformerInput& input, const TransformerOutput& output) = 0;
 };
 
@@ -26,28 +33,36 @@ class TransformerModel::BoundTo final : public Bound {
         config_(config),
         weights_(checkpoint, config, runtime.settings().weights),
         host_(weights_, config),
-        dry_(weights_, config) {}
+        dry_(weights_, config),
+        kept_(static_cast<std::size_t>(runtime.settings().ranks.working())) {}
 
-  Runtime::Plan plan(const TransformerInput& input, const TransformerOutput& output) const override {
-    return runtime_.plan([&](PlanBackend& backend, ltxmem::Workspace& workspace) {
-      Kept<PlanBackend> kept(backend, *this, input, workspace);
-      pass(dry_, backend, kept, input, output, workspace);
-    });
+  std::vector<Runtime::Plan> plan(const TransformerInput& input, const TransformerOutput& output) const override {
+    const ltxmem::Partition video = shares_of(input);
+    return RankWorkspaces::plan(
+        runtime_, [&](int rank) { return kind_of(rank, video, input); },
+        [&](PlanRanks& ranks, PlanBackend& backend, ltxmem::Workspace& workspace) {
+          Kept<PlanBackend> kept(backend, *this, input, video.count(ranks.rank()), workspace);
+          pass(dry_, backend, TokenShares<PlanRanks>{ranks, video}, kept, input, output, workspace);
+        });
   }
 
   void predict(const TransformerInput& input, const TransformerOutput& output) override {
-    const Runtime::Plan plan = this->plan(input, output);
-    if (!workspace_ || !workspace_->holds(plan) || (kept_ && !kept_->fits(*this, input))) {
+    const std::vector<Runtime::Plan> plans = plan(input, output);
+    const ltxmem::Partition video = shares_of(input);
+    if (!workspaces_ || !workspaces_->holds(plans) || !keeps_room_for(input, video)) {
       forget();  // never both at once
-      workspace_.emplace(runtime_, plan);
+      workspaces_.emplace(runtime_, plans);
     }
     ltxmem::expects(!saves(input) || input.prefix.role != SharedPrefix::Role::resume || has_prefix_,
                     "transformer: no pass has saved the prefix");
     try {
-      workspace_->run(plan, [&](HostBackend& backend, ltxmem::Workspace& workspace) {
+      workspaces_->run(plans, [&](HostRanks& ranks, HostBackend& backend, ltxmem::Workspace& workspace) {
         // Their memory is the bottom of the workspace and stays taken from call to call, read ahead across them.
-        if (!kept_) kept_.emplace(backend, *this, input, workspace);
-        pass(host_, backend, *kept_, input, output, workspace);
+        std::unique_ptr<Kept<HostBackend>>& kept = kept_[static_cast<std::size_t>(ranks.rank())];
+        if (!kept) {
+          kept = std::make_unique<Kept<HostBackend>>(backend, *this, input, video.count(ranks.rank()), workspace);
+        }
+        pass(host_, backend, TokenShares<HostRanks>{ranks, video}, *kept, input, output, workspace);
       });
       if (input.prefix.role == SharedPrefix::Role::save) has_prefix_ = true;
     } catch (...) {
@@ -57,23 +72,24 @@ class TransformerModel::BoundTo final : public Bound {
   }
 
  private:
-  /// What stays from call to call: the weights on their way to a backend, and the prefix that passes share.
+  /// What stays on a rank from call to call: the weights on their way to its backend, and the prefix that passes share.
   template <class Backend>
   struct Kept {
-    Kept(Backend& backend, const BoundTo& model, const TransformerInput& input, ltxmem::Workspace& workspace)
+    Kept(Backend& backend, const BoundTo& model, const TransformerInput& input, std::int64_t video_tokens,
+         ltxmem::Workspace& workspace)
         : ends(backend, model.weights_.ends, model.options(model.weights_.ends), workspace),
           blocks(backend, model.weights_.blocks, model.options(model.weights_.blocks), workspace) {
       if (!model.saves(input)) return;
       const Settings& settings = model.runtime_.settings();
-      prefix.emplace(backend, ltxmem::Extents<2>{tokens_of(input.video), model.config_.width()},
+      prefix.emplace(backend, ltxmem::Extents<2>{video_tokens, model.config_.width()},
                      ltxmem::Extents<2>{tokens_of(input.audio), model.config_.audio_width()},
                      ltxmem::round_up(settings.query_tile, ltxmem::row_quantum), *settings.saved_prefix, workspace);
     }
 
     /// Whether it has the room for a prefix that the input asks for, no more and no less.
-    bool fits(const BoundTo& model, const TransformerInput& input) const {
+    bool fits(const BoundTo& model, const TransformerInput& input, std::int64_t video_tokens) const {
       if (!prefix || !model.saves(input)) return prefix.has_value() == model.saves(input);
-      return prefix->video_tokens() == tokens_of(input.video) && prefix->audio_tokens() == tokens_of(input.audio);
+      return prefix->video_tokens() == video_tokens && prefix->audio_tokens() == tokens_of(input.audio);
     }
 
     BlockStream<Backend> ends;
@@ -87,6 +103,38 @@ class TransformerModel::BoundTo final : public Bound {
     return runtime_.settings().saved_prefix.has_value() && input.prefix.blocks > 0;
   }
 
+  ltxmem::Partition shares_of(const TransformerInput& input) const {
+    const RankSettings& ranks = runtime_.settings().ranks;
+    const std::int64_t tokens = tokens_of(input.video);
+    return ranks.weights.empty() ? ltxmem::Partition::even(tokens, ranks.working())
+                                 : ltxmem::Partition::weighted(tokens, ranks.weights);
+  }
+
+  /// All that tells the plan of one rank from that of another: its share and its neighbour's, the shards that pass
+  /// through its two slots, its part of the audio, and whether it gives the audio's velocities.
+  static std::array<std::int64_t, 6> kind_of(int rank, const ltxmem::Partition& video, const TransformerInput& input) {
+    const int ranks = video.ranks();
+    std::array<std::int64_t, 2> slots{};
+    for (int hop = 0; hop < ranks; ++hop) {
+      std::int64_t& slot = slots[static_cast<std::size_t>(hop % 2)];
+      slot = std::max(slot, video.count((rank - hop + ranks) % ranks));
+    }
+    return {video.count(rank),
+            video.count((rank + 1) % ranks),
+            slots[0],
+            slots[1],
+            ltxmem::Partition::even(tokens_of(input.audio), ranks).count(rank),
+            rank == 0 ? 1 : 0};
+  }
+
+  bool keeps_room_for(const TransformerInput& input, const ltxmem::Partition& video) const {
+    for (int rank = 0; rank < video.ranks(); ++rank) {
+      const auto& kept = kept_[static_cast<std::size_t>(rank)];
+      if (kept && !kept->fits(*this, input, video.count(rank))) return false;
+    }
+    return true;
+  }
+
   ltxmem::WeightStreamOptions options(const ModelBlocks& blocks) const {
     ltxmem::WeightStreamOptions options = blocks.options();
     options.warm = true;  // a plan is that of one call among many
@@ -94,18 +142,20 @@ class TransformerModel::BoundTo final : public Bound {
     return options;
   }
 
-  template <class Backend>
-  void pass(const Transformer<T, Backend>& transformer, Backend& backend, Kept<Backend>& kept,
-            const TransformerInput& input, const TransformerOutput& output, ltxmem::Workspace& workspace) const {
+  template <class Backend, class Ranks>
+  void pass(const Transformer<T, Backend>& transformer, Backend& backend, TokenShares<Ranks> shares,
+            Kept<Backend>& kept, const TransformerInput& input, TransformerOutput output,
+            ltxmem::Workspace& workspace) const {
     const Settings& settings = runtime_.settings();
     const Tiles tiles{settings.query_tile, settings.key_tile, settings.ffn_chunk};
-    transformer(backend, kept.ends, kept.blocks, kept.prefix ? &*kept.prefix : nullptr, input, output, settings.scheme,
-                tiles, workspace);
+    if (shares.ranks.rank() > 0) output.audio = {};  // every rank has it, one gives it
+    transformer(backend, shares, kept.ends, kept.blocks, kept.prefix ? &*kept.prefix : nullptr, input, output,
+                settings.scheme, tiles, workspace);
   }
 
   void forget() noexcept {
-    kept_.reset();
-    workspace_.reset();
+    for (auto& kept : kept_) kept.reset();
+    workspaces_.reset();
     has_prefix_ = false;
   }
 
@@ -114,8 +164,8 @@ class TransformerModel::BoundTo final : public Bound {
   TransformerWeights weights_;
   Transformer<T, HostBackend> host_;
   Transformer<T, PlanBackend> dry_;
-  std::optional<PlannedWorkspace> workspace_;
-  std::optional<Kept<HostBackend>> kept_;  // goes before its memory
+  std::optional<RankWorkspaces> workspaces_;
+  std::vector<std::unique_ptr<Kept<HostBackend>>> kept_;  // by working rank; go before their memory
   bool has_prefix_ = false;
 };
 
@@ -138,7 +188,7 @@ void TransformerModel::predict(const TransformerInput& input, const TransformerO
 }
 
 Runtime::Plan TransformerModel::plan(const TransformerInput& input, const TransformerOutput& output) const {
-  return bound_->plan(input, output);
+  return bound_->plan(input, output).front();
 }
 
 }  // namespace ltx2

@@ -16,9 +16,11 @@ namespace ltx2 {
 /// Every call is planned first, which costs next to nothing; the workspace is kept from call to call and only made anew
 /// when a call needs more.
 ///
+/// With several ranks (Settings::ranks) the video's tokens are shared out among them for the time of a call.
+///
 /// Memory    that of Transformer and, unless weights are used in place, their slots, while the object lives
 /// Throws    ShapeError for inputs that do not fit the configuration, or that resume a prefix which was not saved;
-///           OutOfMemory; Cancelled
+///           OutOfMemory; Cancelled; of several ranks, see RankWorkspaces
 ///
 /// The LoRAs that the checkpoint has when the object is made stay part of it. Borrows runtime and checkpoint.
 class TransformerModel {
@@ -32,7 +34,7 @@ class TransformerModel {
 
   void predict(const TransformerInput& input, const TransformerOutput& output);
 
-  /// What one call takes, without doing it.
+  /// What one call takes on its first working rank, without doing it.
   Runtime::Plan plan(const TransformerInput& input, const TransformerOutput& output) const;
 
  private:

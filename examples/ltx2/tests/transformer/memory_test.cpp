@@ -18,13 +18,14 @@ using namespace ltx2::test;
 /// Planned bytes of device memory for a video of this many latent frames of 34 x 60 cells on the model of true 2.3
 /// width, one block, in bf16. No weights and no latents exist.
 SpaceBytes planned_spaces(std::int64_t frames, std::int64_t distinct_timesteps, std::int64_t blocks = 1,
-                          Scheme scheme = Scheme::e1) {
+                          Scheme scheme = Scheme::e1, int ranks = 1) {
   Json json = read_json_file(golden_path("configs/real23.json"));
   json["config"]["transformer"]["num_layers"] = blocks;
   const Checkpoint checkpoint(parse_description(json, "real23"));
   Settings settings;
   settings.dtype = ltxmem::DType::bf16;
   settings.scheme = scheme;
+  settings.ranks.count = ranks;
   Runtime runtime(settings);
   const TransformerModel model(runtime, checkpoint);
 
@@ -59,11 +60,11 @@ std::size_t planned_bytes(std::int64_t frames, std::int64_t distinct_timesteps, 
   return planned_spaces(frames, distinct_timesteps, blocks)[0];
 }
 
-/// What one more video token takes of each space, in units of a row of 4096 bf16 numbers. Scratch, text and audio are
-/// the same at both lengths.
-std::array<double, 3> units_per_token(Scheme scheme) {
-  const SpaceBytes longer = planned_spaces(113, 1, 1, scheme);
-  const SpaceBytes shorter = planned_spaces(57, 1, 1, scheme);
+/// What one more video token takes of each space on the rank that holds it, in units of a row of 4096 bf16 numbers.
+/// Scratch, text and audio are the same at both lengths; a rank has as many tokens whatever their number.
+std::array<double, 3> units_per_token(Scheme scheme, int ranks = 1) {
+  const SpaceBytes longer = planned_spaces(113 * ranks, 1, 1, scheme, ranks);
+  const SpaceBytes shorter = planned_spaces(57 * ranks, 1, 1, scheme, ranks);
   std::array<double, 3> units{};
   for (std::size_t space = 0; space < units.size(); ++space) {
     units[space] = static_cast<double>(longer[space] - shorter[space]) / (56.0 * 34 * 60 * 8192);
@@ -106,6 +107,18 @@ TEST_CASE("Per video token E4 takes next to nothing on the device, x, keys and v
 
 TEST_CASE("The plain scheme takes more per video token than any other", "[memory]") {
   CHECK(units_per_token(Scheme::plain)[0] > 8.0);
+}
+
+TEST_CASE("Of four ranks each takes, per token of its own, two shards of keys and values and the state of its queries",
+          "[memory][ranks]") {
+  const auto e1 = units_per_token(Scheme::e1, 4);
+  INFO("E1: " << e1[0] << " units per token");
+  CHECK(e1[0] >= 8.0);
+  CHECK(e1[0] <= 8.07);
+  const auto e2 = units_per_token(Scheme::e2, 4);
+  INFO("E2: " << e2[0] << " units per token");
+  CHECK(e2[0] >= 2.75);
+  CHECK(e2[0] <= 2.77);
 }
 
 TEST_CASE("No scheme takes host memory of its own", "[memory]") {

@@ -1,0 +1,155 @@
+// SPDX-FileCopyrightText: The ltxmem authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <numeric>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ltxmem/parallel/planned_communicator.hpp"
+#include "ltxmem/parallel/rank_group.hpp"
+#include "ltxmem/parallel/thread_communicator.hpp"
+#include "runtime/planned_workspace.hpp"
+#include "runtime/runtime.hpp"
+
+namespace ltx2 {
+
+/// What the working ranks of a run talk through: threads, and their dry run.
+using HostRanks = ltxmem::RankGroup<ltxmem::ThreadTransport>;
+using PlanRanks = ltxmem::RankGroup<ltxmem::PlannedTransport>;
+
+/// The working ranks of a run as threads, and exactly the memory that a plan of each asks for, for as long as they run
+/// the planned body again and again. One rank alone works in the calling thread.
+///
+/// Threads   one per working rank while a body runs, with an equal part of the run's threads for its backend
+/// Throws    what a body throws when one rank works alone; of several, RankError that names the rank at fault, what it
+///           or the rank that noticed was doing and in which step; Cancelled. Every rank has left by then
+class RankWorkspaces {
+ public:
+  /// Plans of the working ranks, in order.
+  using Plans = std::vector<Runtime::Plan>;
+
+  /// body(ranks, backend, workspace) of every working rank; those of the same kind(index) are planned once.
+  template <class Kind, class Body>
+  static Plans plan(const Runtime& runtime, Kind&& kind, Body&& body) {
+    const RankSettings& settings = runtime.settings().ranks;
+    std::map<decltype(kind(0)), Runtime::Plan> known;
+    Plans plans;
+    for (int index = 0; index < settings.working(); ++index) {
+      auto of_kind = known.find(kind(index));
+      if (of_kind == known.end()) {
+        const auto planned = runtime.plan(threads(runtime), [&](PlanBackend& backend, ltxmem::Workspace& workspace) {
+          const ltxmem::PlannedCommunicator all(settings.first_working() + index, settings.count);
+          PlanRanks ranks(all, members(settings));
+          body(ranks, backend, workspace);
+        });
+        of_kind = known.emplace(kind(index), planned).first;
+      }
+      plans.push_back(of_kind->second);
+      if (index > 0) plans.back().record.reset();  // one rank's steps are traced
+    }
+    return plans;
+  }
+
+  RankWorkspaces(Runtime& runtime, const Plans& plans) : runtime_(runtime) {
+    for (std::size_t index = 0; index < plans.size(); ++index) {
+      workspaces_.emplace_back(runtime, plans[index], settings().first_working() + static_cast<int>(index));
+    }
+  }
+
+  RankWorkspaces(const RankWorkspaces&) = delete;
+  RankWorkspaces& operator=(const RankWorkspaces&) = delete;
+
+  /// Whether other plans fit into this memory.
+  bool holds(const Plans& plans) const {
+    return std::equal(
+        workspaces_.begin(), workspaces_.end(), plans.begin(), plans.end(),
+        [](const PlannedWorkspace& workspace, const Runtime::Plan& plan) { return workspace.holds(plan); });
+  }
+
+  /// Runs body(ranks, backend, workspace) on every working rank, unless this is a dry run.
+  template <class Body>
+  void run(const Plans& plans, Body&& body) {
+    runtime_.note(plans);
+    runtime_.note_ranks(plans);
+    if (runtime_.is_dry()) return;
+    ltxmem::ThreadGroup group(settings().count, {settings().deadline});
+    const auto run_rank = [&](int rank, HostBackend& backend) {
+      HostRanks ranks(ltxmem::ThreadCommunicator(group, rank), members(settings()));
+      const auto index = static_cast<std::size_t>(ranks.rank());
+      workspaces_[index].run_on(backend, plans[index],
+                                [&](HostBackend&, ltxmem::Workspace& workspace) { body(ranks, backend, workspace); });
+      return ranks.traffic().link_bytes;
+    };
+    if (settings().count == 1) {
+      run_rank(0, runtime_.backend_);
+      return;
+    }
+    while (backends_.size() < plans.size()) add_backend();
+    ltxmem::run_on_threads(group, [&](int rank) {
+      if (rank < settings().first_working()) return;
+      const std::int64_t bytes = blaming(rank, [&] { return run_rank(rank, at(rank).backend); });
+      std::vector<StageReport>& stages = runtime_.report_.stages;
+      if (!stages.empty()) stages.back().ranks[static_cast<std::size_t>(rank)].measured_message_bytes += bytes;
+    });
+  }
+
+ private:
+  /// A rank's backend, and where it is in its work.
+  struct Working {
+    explicit Working(const Runtime& runtime) : backend({.threads = threads(runtime), .stop = runtime.stop()}) {}
+
+    HostBackend backend;
+    const char* step = "";
+    std::string block;
+  };
+
+  const RankSettings& settings() const noexcept { return runtime_.settings().ranks; }
+  static int threads(const Runtime& runtime) {
+    return std::max(1, runtime.settings().threads / runtime.settings().ranks.working());
+  }
+  static std::vector<int> members(const RankSettings& settings) {
+    std::vector<int> ranks(static_cast<std::size_t>(settings.working()));
+    std::iota(ranks.begin(), ranks.end(), settings.first_working());
+    return ranks;
+  }
+  Working& at(int rank) { return backends_[static_cast<std::size_t>(rank - settings().first_working())]; }
+
+  void add_backend() {
+    const int rank = settings().first_working() + static_cast<int>(backends_.size());
+    Working& working = backends_.emplace_back(runtime_);
+    working.backend.on_step([this, rank, &working](const char* name, std::int64_t index) {
+      working.step = name;
+      if (std::string_view(name) == "block") working.block = "block " + std::to_string(index) + ", ";
+      if (rank == settings().first_working()) runtime_.tell(name, index);
+      if (runtime_.rank_watcher_) runtime_.rank_watcher_(rank, name, index);
+    });
+  }
+
+  /// fn(), and an error of it says which rank and step it comes from.
+  template <class Fn>
+  auto blaming(int rank, Fn&& fn) {
+    const auto place = [&] { return at(rank).block + at(rank).step; };
+    try {
+      return fn();
+    } catch (const ltxmem::Cancelled&) {
+      throw;
+    } catch (const ltxmem::RankError& error) {
+      throw ltxmem::RankError(error.rank(), std::string(error.what()) + ", in " + place());
+    } catch (const std::exception& error) {
+      throw ltxmem::RankError(rank, "rank " + std::to_string(rank) + " failed in " + place() + ": " + error.what());
+    }
+  }
+
+  Runtime& runtime_;
+  std::deque<Working> backends_;  // by index; none while one rank works alone
+  std::deque<PlannedWorkspace> workspaces_;
+};
+
+}  // namespace ltx2

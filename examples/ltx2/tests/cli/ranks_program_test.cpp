@@ -1,0 +1,125 @@
+// SPDX-FileCopyrightText: The ltxmem authors
+// SPDX-License-Identifier: Apache-2.0
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "support/catch.hpp"
+#include "tests/support/program.hpp"
+
+/// `--ranks` and what belongs to it, as users see them.
+
+namespace {
+
+using Catch::Matchers::Contains;
+using namespace ltx2::test;
+using Words = std::vector<std::string>;
+
+Words operator+(Words words, const Words& more) {
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
+}
+
+nlohmann::json read_json(const std::string& path) {
+  std::ifstream file(path);
+  return nlohmann::json::parse(file);
+}
+
+const Words clip{"plan", "--model",   "2.3",    "--width",          "1920",    "--height",  "1088",  "--num-frames",
+                 "481",  "--weights", "stream", "--device-profile", "rtx4090", "--network", "nvlink"};
+
+nlohmann::json plan_with(const Words& options) {
+  const Ended ended = run_ltx2(clip + Words{"--json"} + options);
+  CAPTURE(ended.messages);
+  REQUIRE(ended.code == 0);
+  return nlohmann::json::parse(ended.output);
+}
+
+}  // namespace
+
+TEST_CASE("A clip is generated on three ranks, of which one is idle", "[cli][ranks]") {
+  const ScratchFolder folder;
+  const Ended ended = run_ltx2(
+      TinyModels::get().generate(folder / "out.y4m", {"--ranks", "3", "--primary", "idle", "--rank-weights", "2,1",
+                                                      "--scheme", "E2", "--report", folder / "report.json"}));
+  CAPTURE(ended.messages);
+  REQUIRE(ended.code == 0);
+  const nlohmann::json report = read_json(folder / "report.json");
+  CHECK(report.at("settings").at("ranks").at("count") == 3);
+  CHECK(report.at("settings").at("ranks").at("primary") == "idle");
+  CHECK(report.at("settings").at("ranks").at("weights") == std::vector<double>{2, 1});
+  const nlohmann::json& ranks = report.at("ranks");
+  REQUIRE(ranks.size() == 3);
+  for (const nlohmann::json& rank : ranks) {
+    CHECK(rank.at("planned").at("peak_bytes") == rank.at("measured").at("peak_bytes"));
+    CHECK(rank.at("planned").at("message_bytes") == rank.at("measured").at("message_bytes"));
+    CHECK(rank.at("measured").at("peak_bytes") > 0);
+    CHECK((rank.at("measured").at("message_bytes") == 0) == (rank.at("rank") == 0));
+  }
+  CHECK(ranks[1].at("measured").at("peak_bytes") > ranks[2].at("measured").at("peak_bytes"));
+}
+
+TEST_CASE("A reference case is checked on two ranks", "[cli][ranks]") {
+  const ScratchFolder folder;
+  const Ended ended = run_ltx2({"check", golden_path("cases/denoise/v23_guided.safetensors"), "--models",
+                                TinyModels::get().folder(), "--ranks", "2", "--report", folder / "report.json"});
+  CAPTURE(ended.messages, ended.output);
+  CHECK(ended.code == 0);
+  CHECK(read_json(folder / "report.json").at("ranks").size() == 2);
+}
+
+TEST_CASE("A plan says what any number of ranks takes, alike ones in one line", "[cli][plan][ranks]") {
+  const auto rank_peak = [](const nlohmann::json& job) {
+    return job.at("ranks").at(1).at("planned").at("peak_bytes").get<double>();
+  };
+  CHECK_FALSE(plan_with({}).contains("ranks"));
+  const nlohmann::json two = plan_with({"--ranks", "2"});
+  const nlohmann::json eight = plan_with({"--ranks", "8"});
+  REQUIRE(eight.at("ranks").size() == 8);
+  CHECK(rank_peak(eight) < 0.7 * rank_peak(two));
+  for (const nlohmann::json& rank : eight.at("ranks")) {
+    CHECK(rank.at("planned").at("message_bytes") > 0);
+    CHECK(rank.at("planned").at("seconds") > 0);
+    CHECK_FALSE(rank.contains("measured"));
+  }
+  CHECK(eight.at("planned").at("seconds") < two.at("planned").at("seconds"));
+
+  const Ended table = run_ltx2(clip + Words{"--ranks", "8"});
+  CHECK(table.code == 0);
+  for (const char* text : {"rank 0", " like 1", "waiting for messages"}) CHECK_THAT(table.output, Contains(text));
+}
+
+TEST_CASE("Ranks that cannot be are refused before any work", "[cli][ranks]") {
+  const ScratchFolder folder;
+  const std::set<std::string> before = listing(folder.path());
+  struct Refusal {
+    Words options;
+    std::string text;
+  };
+  for (const Refusal& refusal :
+       {Refusal{{"--ranks", "0"}, "--ranks"}, Refusal{{"--ranks", "1025"}, "--ranks"},
+        Refusal{{"--ranks", "65"}, "--ranks 65: ranks are threads of this process, expected at most 64"},
+        Refusal{{"--ranks", "2", "--parallel", "none"}, "--ranks 2 with --parallel none, expected 1"},
+        Refusal{{"--parallel", "tensor"}, "--parallel"},
+        Refusal{{"--primary", "idle"}, "1 with an idle primary, expected at least 2"},
+        Refusal{{"--ranks", "3", "--rank-weights", "2,1"}, "2 weights for 3 working ranks"},
+        Refusal{{"--ranks", "2", "--rank-weights", "1,-1"}, "weight -1"},
+        Refusal{{"--ranks", "2", "--scheme", "E3"}, "scheme E3 with 2 working ranks, expected plain, E1 or E2"},
+        Refusal{{"--ranks", "2", "--deadline", "0"}, "--deadline"}}) {
+    const Ended ended = run_ltx2(TinyModels::get().generate(folder / "out.y4m", refusal.options));
+    INFO(refusal.text);
+    CHECK(ended.code == 2);
+    CHECK_THAT(ended.messages, Contains(refusal.text));
+  }
+  CHECK(listing(folder.path()) == before);
+}
+
+TEST_CASE("A rank that is too slow ends the run with its name and without a file", "[cli][ranks][faults]") {
+  const ScratchFolder folder;
+  const std::set<std::string> before = listing(folder.path());
+  // No rank answers within a millisecond every time.
+  const Ended ended =
+      run_ltx2(TinyModels::get().generate(folder / "out.y4m", {"--ranks", "7", "--deadline", "0.001"}, "", "256"));
+  CHECK(ended.code == 4);
+  CHECK_THAT(ended.messages, Contains("ltx2: error: ") && Contains("did not come within 1 ms") && Contains(", in "));
+  CHECK(listing(folder.path()) == before);
+}
