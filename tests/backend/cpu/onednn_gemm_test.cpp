@@ -133,6 +133,7 @@ TEST_CASE("onednn gemm: an element type is multiplied by one implementation, and
   for (const std::string& name : {gemm.implementation<float>(), gemm.implementation<bfloat16>()}) {
     CAPTURE(name);
     CHECK((name == "portable" || name.starts_with("brg")));
+    CHECK(name.find("amx") == std::string::npos);
   }
   CHECK_FALSE(gemm.implementation<half>().empty());
   const char* limit = std::getenv("DNNL_MAX_CPU_ISA");  // CTest's onednn.avx2 sets it

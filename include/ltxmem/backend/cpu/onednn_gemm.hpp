@@ -12,6 +12,7 @@
 #include <mutex>
 #include <oneapi/dnnl/dnnl.hpp>
 #include <string>
+#include <string_view>
 #include <type_traits>
 
 #include "ltxmem/backend/cpu/gemm.hpp"
@@ -50,10 +51,12 @@ class OneOpenMpThread {
 
 /// Matrix product by oneDNN's matmul, float and bfloat16, with weights used as they lie in the file.
 ///
-/// Only implementations named "brg" (AVX-512 and later) keep the bits of a row whatever the number of rows and columns:
-/// measured, not promised by oneDNN, and tested; "gemm:jit", which 2.6 takes on AVX2, does not. What has no "brg" on
-/// this processor or in this version (half in 2.6, bfloat16 without its instructions, everything on AVX2) is left to
-/// PortableGemm, by element type and so for all shapes alike; on AVX2 float then runs at half of oneDNN's speed.
+/// Only implementations named "brg" for AVX-512 keep the bits of a row whatever the number of rows and columns: measured,
+/// not promised by oneDNN, and tested. "gemm:jit", which 2.6 takes on AVX2, does not; nor does "brg" on matrix tiles
+/// (AMX), whose order of summation follows the shape, so that such processors multiply bfloat16 in pairs. What has no such
+/// implementation on this processor or in this version (half in 2.6, bfloat16 without its instructions, everything on
+/// AVX2) is left to PortableGemm, by element type and so for all shapes alike; on AVX2 float then runs at half of
+/// oneDNN's speed.
 ///
 /// Memory    scratch: at most half a MiB for oneDNN; an implementation that asks for more is not used. Outside of it
 ///           oneDNN keeps compiled code, at most about 0.8 MiB per shape, and makes some small allocations per call
@@ -149,6 +152,10 @@ class OneDnnGemm {
     }
   }
 
+  static bool keeps_bits(std::string_view implementation) {
+    return implementation.starts_with("brg") && implementation.find("amx") == std::string_view::npos;
+  }
+
   Primitive make(const Shape& shape) const {
     const detail::OneOpenMpThread one_thread;
     Primitive made;
@@ -158,12 +165,14 @@ class OneDnnGemm {
     dnnl::primitive_attr attributes;
     attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
     try {
-      const auto described = describe<dnnl::matmul>(made, attributes);
-      const std::string name = described.impl_info_str();
+      auto described = describe<dnnl::matmul>(made, attributes);
+      while (!keeps_bits(described.impl_info_str())) {
+        if (!described.next_impl()) return made;
+      }
       made.scratch = described.scratchpad_desc();
-      if (name.starts_with("brg") && made.scratch.get_size() <= library_scratch_bytes) {
+      if (made.scratch.get_size() <= library_scratch_bytes) {
+        made.name = described.impl_info_str();
         made.matmul = dnnl::matmul(described);
-        made.name = name;
       }
     } catch (const dnnl::error&) {
       // No implementation at all for this type on this processor.
