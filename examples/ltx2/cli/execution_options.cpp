@@ -172,8 +172,8 @@ void ExecutionOptions::add_rank_options(CLI::App& app) {
       ->capture_default_str()
       ->group(group);
   app.add_option("--primary", primary,
-                 "working, or idle: rank 0 stays out of the transformer and holds text, latents and autoencoders")
-      ->check(CLI::IsMember({"working", "idle"}))
+                 "busy, or idle: rank 0 stays out of the transformer and holds text, latents and autoencoders")
+      ->check(CLI::IsMember({"busy", "idle"}))
       ->capture_default_str()
       ->group(group);
   app.add_option("--rank-weights", rank_weights,

@@ -31,7 +31,7 @@ struct ExecutionOptions {
   std::string resident_blocks = "auto";
   int ranks = Settings{}.ranks.count;
   std::string parallel = "sequence";
-  std::string primary = "working";
+  std::string primary = "busy";
   std::vector<double> rank_weights;
   double deadline = std::chrono::duration<double>(Settings{}.ranks.deadline).count();  ///< seconds
   std::string memory_budget;  ///< as written; empty: not stated

@@ -61,16 +61,9 @@ nlohmann::ordered_json planned_json(const SpaceBytes& peak, double seconds) {
   return json;
 }
 
-nlohmann::ordered_json ranks_json(const RankSettings& ranks) {
-  nlohmann::ordered_json json{{"count", ranks.count},
-                              {"primary", ranks.idle_primary ? "idle" : "working"},
-                              {"deadline_seconds", std::chrono::duration<double>(ranks.deadline).count()}};
-  if (!ranks.weights.empty()) json["weights"] = ranks.weights;
-  return json;
-}
-
 nlohmann::ordered_json settings_json(const Settings& settings) {
-  return {
+  const RankSettings& ranks = settings.ranks;
+  nlohmann::ordered_json json{
       {"scheme", scheme_name(settings.scheme)},
       {"query-tile", settings.query_tile},
       {"key-tile", settings.key_tile},
@@ -83,8 +76,15 @@ nlohmann::ordered_json settings_json(const Settings& settings) {
       {"dtype", settings.dtype == ltxmem::DType::f32 ? "f32" : "bf16"},
       {"threads", settings.threads},
       {"device", "cpu"},
-      {"ranks", ranks_json(settings.ranks)},
+      {"ranks", ranks.count},
+      {"parallel", ranks.count > 1 ? "sequence" : "none"},
+      {"primary", ranks.idle_primary ? "idle" : "busy"},
+      {"deadline", std::chrono::duration<double>(ranks.deadline).count()},
   };
+  std::string weights;
+  for (const double weight : ranks.weights) weights += (weights.empty() ? "" : ",") + nlohmann::json(weight).dump();
+  if (!weights.empty()) json["rank-weights"] = weights;
+  return json;
 }
 
 nlohmann::ordered_json rank_json(const RankReport& rank, std::size_t number, bool is_plan) {

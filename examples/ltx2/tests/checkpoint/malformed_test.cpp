@@ -312,7 +312,8 @@ TEST_CASE("Configurations that are damaged or not supported are refused by the k
       {"/vocoder/vocoder/resblock_dilation_sizes", "[[1], [1]]", "resblock_dilation_sizes"},
       {"/vocoder/bwe/n_fft", "127", "n_fft"},
       {"/vocoder/bwe/output_sampling_rate", "44100", "output_sampling_rate"},
-      {"/vocoder/bwe/hop_length", "81", "upsample_rates"},
+      {"/vocoder/bwe/hop_length", "81", "hop_length"},
+      {"/vocoder/bwe/hop_length", "40", "upsample_rates"},
   };
   const ModelImage good = ModelImage::synthesised(small_description("ltx23_tiny", Json::array({"transformer"})));
   for (const Edit& edit : edits) {
