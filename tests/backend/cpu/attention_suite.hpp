@@ -193,10 +193,11 @@ void attention_adds_masks(std::int64_t head_dim = 20) {
 }
 
 template <class Kernel, class T>
-void attention_keeps_its_bits_however_it_is_cut(std::int64_t head_dim = 20) {
+void attention_keeps_its_bits_however_it_is_cut(std::int64_t head_dim = 20,
+                                                std::int64_t queries = cpu::attention_block_rows + 3) {
   for (const bool causal : {false, true}) {
     for (const bool masked : {false, true}) {
-      AttentionProblem<T> p = uneven_problem<T>(head_dim, cpu::attention_block_rows + 3);
+      AttentionProblem<T> p = uneven_problem<T>(head_dim, queries);
       p.causal = causal;
       p.window = causal && masked ? 290 : 0;
       p.query_begin = causal ? 256 : 0;

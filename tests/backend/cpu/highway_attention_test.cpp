@@ -43,7 +43,9 @@ TEMPLATE_TEST_CASE("highway attention adds masks, infinite ones too", "[attentio
 }
 TEMPLATE_TEST_CASE("highway attention gives the same bits for every cut and thread count", "[attention][highway]",
                    float, bfloat16) {
-  on_every_target([] { test::attention_keeps_its_bits_however_it_is_cut<Kernel, TestType>(); });
+  // Several blocks of rows are the same on every target, and slow on some.
+  on_every_target([] { test::attention_keeps_its_bits_however_it_is_cut<Kernel, TestType>(20, 259); });
+  test::attention_keeps_its_bits_however_it_is_cut<Kernel, TestType>();
 }
 TEMPLATE_TEST_CASE("highway attention rows ignore their neighbours", "[attention][highway]", float, bfloat16) {
   on_every_target([] { test::attention_rows_ignore_their_neighbours<Kernel, TestType>(); });
