@@ -7,12 +7,10 @@
 
 Replaces what is between the marks "<!-- NAME begin -->" and "<!-- NAME end -->". Needs the standard library only.
 """
-import json
-import re
-import subprocess
 import sys
 
-GIB = 2**30
+from plan_tables import GIB, duration, plan, write
+
 RESERVE = GIB // 2  # what driver and code keep for themselves
 SCHEMES = ["E1", "E2", "E3", "E4"]
 # Memory, and the card whose speed is used for it.
@@ -21,27 +19,12 @@ CLIPS = [(1280, 704, 121), (1280, 704, 481), (1280, 704, 897), (1920, 1088, 121)
          (1920, 1088, 481), (1920, 1088, 897), (1920, 1088, 1001), (3840, 2176, 121), (3840, 2176, 481)]
 
 
-def plan(program, clip, scheme, profile, known={}):
-    key = (clip, scheme, profile)
-    if key not in known:
-        width, height, frames = clip
-        command = [program, "plan", "--model", "2.3", "--width", str(width), "--height", str(height), "--num-frames",
-                   str(frames), "--frame-rate", "24", "--scheme", scheme, "--weights", "stream", "--threads", "2",
-                   "--device-profile", profile, "--json"]
-        known[key] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    return known[key]
+def scheme_plan(program, clip, scheme, profile):
+    return plan(program, clip, "--scheme", scheme, "--device-profile", profile)
 
 
 def peak(stages, space="device"):
     return max(stage["planned"]["peak_bytes"][space] for stage in stages)
-
-
-def duration(seconds):
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
 
 
 def label(clip):
@@ -52,7 +35,7 @@ def label(clip):
 def cell(program, clip, gigabytes, profile):
     """The first scheme whose plan leaves the reserve free."""
     for scheme in SCHEMES:
-        job = plan(program, clip, scheme, profile)
+        job = scheme_plan(program, clip, scheme, profile)
         if peak(job["stages"]) <= gigabytes * GIB - RESERVE:
             return f"{scheme}, {duration(job['planned']['seconds'])}"
     return "–"
@@ -73,10 +56,10 @@ def scheme_table(program):
     for clip in CLIPS:
         cells = []
         for scheme in SCHEMES:
-            stages = [s for s in plan(program, clip, scheme, "rtx4090")["stages"] if s["name"].startswith("stage")]
+            stages = [s for s in scheme_plan(program, clip, scheme, "rtx4090")["stages"] if s["name"].startswith("stage")]
             cells.append(f"{peak(stages) / GIB:.2f} / {peak(stages, 'pinned') / GIB:.2f}")
-        decode = [s for s in plan(program, clip, "E1", "rtx4090")["stages"] if s["name"] == "video decode"]
-        host = peak(plan(program, clip, "E1", "rtx4090")["stages"], "host")
+        decode = [s for s in scheme_plan(program, clip, "E1", "rtx4090")["stages"] if s["name"] == "video decode"]
+        host = peak(scheme_plan(program, clip, "E1", "rtx4090")["stages"], "host")
         lines.append(f"| {label(clip)} | " + " | ".join(cells) + f" | {peak(decode) / GIB:.2f} | {host / GIB:.2f} |")
     return lines
 
@@ -85,27 +68,15 @@ def buffer_table(program):
     lines = []
     for clip, scheme, claim in [((1920, 1088, 897), "E1", "on 12 GB"), ((1920, 1088, 1001), "E2", "on 8 GB"),
                                 ((3840, 2176, 481), "E1", "on 24 GB")]:
-        at = plan(program, clip, scheme, "rtx4090")["planned"]["at_peak"]["device"]
+        at = scheme_plan(program, clip, scheme, "rtx4090")["planned"]["at_peak"]["device"]
         lines.append(f"{label(clip)}, {scheme} ({claim}), in {at['step']}:")
         for buffer in at["buffers"][:6]:
             lines.append(f"    {buffer['name']:<28} {buffer['bytes'] / GIB:8.3f} GiB")
     return ["```"] + lines + ["```"]
 
 
-def main(program, document):
-    with open(document) as file:
-        text = file.read()
-    for name, table in (("cards", card_table), ("schemes", scheme_table), ("buffers", buffer_table)):
-        lines = "\n".join(table(program))
-        text, count = re.subn(rf"(<!-- {name} begin -->\n).*?(<!-- {name} end -->)",
-                              lambda match: match[1] + lines + "\n" + match[2], text, flags=re.S)
-        if count != 1:
-            sys.exit(f"{document}: no marks for the table '{name}'")
-    with open(document, "w") as file:
-        file.write(text)
-
-
 if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit(__doc__)
-    main(sys.argv[1], sys.argv[2])
+    ltx2, page = sys.argv[1:]
+    write(page, {"cards": card_table(ltx2), "schemes": scheme_table(ltx2), "buffers": buffer_table(ltx2)})

@@ -40,36 +40,8 @@ std::vector<Out> run(const LinearProblem<T, W, Out>& problem, const Parts& parts
 }
 
 template <class T>
-bool equal(const std::vector<T>& a, const std::vector<T>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
-}
-
-template <class T>
-AttentionTile<T> whole(const AttentionProblem<T>& p) {
-  AttentionTile<T> tile;
-  tile.q = TensorView<const T, 2>(p.q.data(), {p.queries, p.heads * p.head_dim});
-  tile.k = TensorView<const T, 2>(p.k.data(), {p.keys, p.kv_heads * p.head_dim});
-  tile.v = TensorView<const T, 2>(p.v.data(), {p.keys, p.kv_heads * p.head_dim});
-  tile.heads = p.heads;
-  tile.kv_heads = p.kv_heads;
-  tile.scale = p.scale;
-  tile.query_begin = p.query_begin;
-  tile.key_begin = p.key_begin;
-  tile.causal = p.causal;
-  tile.window = p.window;
-  if (!p.mask.empty()) tile.mask = TensorView<const float, 2>(p.mask.data(), {p.queries, p.keys});
-  return tile;
-}
-
-template <class T>
-struct Attended {
-  std::vector<T> out;
-  std::vector<float> lse;
-};
-
-template <class T>
-Attended<T> attend(const AttentionProblem<T>& p, std::int64_t query_tile, std::int64_t key_tile, on_device::Keys keys) {
-  Attended<T> got{std::vector<T>(p.q.size()), std::vector<float>(static_cast<std::size_t>(p.queries * p.heads))};
+AttentionOutput<T> attend(const AttentionProblem<T>& p, std::int64_t query_tile, std::int64_t key_tile, on_device::Keys keys) {
+  AttentionOutput<T> got{std::vector<T>(p.q.size()), std::vector<float>(static_cast<std::size_t>(p.queries * p.heads))};
   const TiledAttentionOptions options{.heads = p.heads,
                                       .kv_heads = p.kv_heads,
                                       .scale = p.scale,
@@ -77,7 +49,7 @@ Attended<T> attend(const AttentionProblem<T>& p, std::int64_t query_tile, std::i
                                       .window = p.window,
                                       .query_tile = query_tile,
                                       .key_tile = key_tile};
-  on_device::tiled_attention<T>(whole(p), options, keys, {}, {got.out.data(), {p.queries, p.heads * p.head_dim}},
+  on_device::tiled_attention<T>(tile_of(p), options, keys, {}, {got.out.data(), {p.queries, p.heads * p.head_dim}},
                                 {got.lse.data(), {p.queries, p.heads}});
   return got;
 }
@@ -87,16 +59,8 @@ template <class T>
 constexpr double attention_tolerance = std::is_same_v<T, float> ? 4e-6 : 2.5 * rounding<T>;
 
 template <class T>
-void check_attended(const AttentionProblem<T>& p, const Attended<T>& got) {
-  const AttentionResult expected = reference_attention(p);
-  CHECK(relative_error(got.out, expected.out) < attention_tolerance<T>);
-  for (std::size_t i = 0; i < expected.lse.size(); ++i) {
-    if (std::isinf(expected.lse[i])) {
-      CHECK(got.lse[i] == -std::numeric_limits<float>::infinity());
-    } else {
-      CHECK(static_cast<double>(got.lse[i]) == Approx(expected.lse[i]).epsilon(1e-5).margin(1e-5));
-    }
-  }
+void check_attended(const AttentionProblem<T>& p, const AttentionOutput<T>& got) {
+  check_against_reference(p, got, attention_tolerance<T>);
 }
 
 }  // namespace
@@ -153,7 +117,7 @@ TEMPLATE_TEST_CASE("token chunks change no bit on a device", "[device]", float, 
   for (const Parts& parts : {Parts{.residual = true}, Parts{true, true, true, true, true, Activation::gelu_tanh}}) {
     const auto once = run(problem, parts);
     for (const std::int64_t chunk : {100, 256, 1030}) {
-      CHECK(equal(run(problem, parts, chunk), once));
+      CHECK(same_bits(run(problem, parts, chunk), once));
     }
   }
 }
@@ -268,7 +232,7 @@ TEMPLATE_TEST_CASE("head norms on a device match the reference, also with given 
   CHECK(relative_error(y, expected) < 1.01 * rounding<T> + 2e-6);
   std::vector<T> factored = x;
   on_device::head_norm<T>({factored.data(), {rows, width}}, a, true);
-  CHECK(equal(factored, y));
+  CHECK(same_bits(factored, y));
 }
 
 TEMPLATE_TEST_CASE("convolutions on a device match their definition", "[device]", float, bfloat16, half) {
@@ -321,12 +285,12 @@ TEMPLATE_TEST_CASE("attention on a device matches double precision from every st
   for (const std::int64_t head_dim : {20, 64}) {
     AttentionProblem<T> p{.queries = 19, .keys = 700, .heads = 2, .kv_heads = 1, .head_dim = head_dim};
     p.randomise(11);
-    const Attended<T> once = attend(p, 0, 0, on_device::Keys::resident);
+    const AttentionOutput<T> once = attend(p, 0, 0, on_device::Keys::resident);
     check_attended(p, once);
     for (const on_device::Keys keys : {on_device::Keys::resident, on_device::Keys::host, on_device::Keys::recomputed}) {
-      const Attended<T> cut = attend(p, 256, 256, keys);
-      CHECK(equal(cut.out, once.out));
-      CHECK(equal(cut.lse, once.lse));
+      const AttentionOutput<T> cut = attend(p, 256, 256, keys);
+      CHECK(same_bits(cut.out, once.out));
+      CHECK(same_bits(cut.lse, once.lse));
     }
   }
   AttentionProblem<T> p{.queries = 70, .keys = 300, .heads = 2, .kv_heads = 2, .head_dim = 64, .causal = true};
@@ -344,7 +308,7 @@ TEMPLATE_TEST_CASE("two states merge on a device", "[device]", float, bfloat16, 
   AttentionProblem<T> p{.queries = 5, .keys = 530, .heads = 2, .kv_heads = 2, .head_dim = 64};
   p.randomise(3);
   std::vector<T> out(p.q.size());
-  on_device::merged_attention<T>(whole(p), {out.data(), {p.queries, p.heads * p.head_dim}});
+  on_device::merged_attention<T>(tile_of(p), {out.data(), {p.queries, p.heads * p.head_dim}});
   CHECK(relative_error(out, reference_attention(p).out) < attention_tolerance<T>);
 }
 
@@ -369,7 +333,7 @@ TEMPLATE_TEST_CASE("a chunked feed-forward network on a device matches the refer
   };
   const std::vector<T> once = run_ffn({});
   CHECK(relative_error(once, expected) < 4 * linear_tolerance<T>(hidden));
-  CHECK(equal(run_ffn({.token_chunk = 256}), once));
+  CHECK(same_bits(run_ffn({.token_chunk = 256}), once));
   CHECK(relative_error(run_ffn({.token_chunk = 256, .hidden_chunk = 24}), expected) < 4 * linear_tolerance<T>(hidden));
 }
 
@@ -380,7 +344,7 @@ TEST_CASE("rows stream through two slots, in and out, while they are worked on",
   on_device::double_through_slots({from.data(), {53, 7}}, 5, {to.data(), {53, 7}});
   std::vector<float> expected = from;
   for (float& value : expected) value *= 2.0F;
-  CHECK(equal(to, expected));
+  CHECK(same_bits(to, expected));
 }
 
 TEST_CASE("copies convert elements on a device, beyond the rows of one launch", "[device]") {

@@ -40,14 +40,7 @@ TEMPLATE_TEST_CASE("ring attention under NCCL matches double precision", "[devic
   using T = TestType;
   AttentionProblem<T> p{.queries = 41, .keys = 41, .heads = 2, .kv_heads = 1, .head_dim = 64, .causal = true};
   p.randomise(9);
-  AttentionTile<T> whole;
-  whole.q = TensorView<const T, 2>(p.q.data(), {p.queries, p.heads * p.head_dim});
-  whole.k = TensorView<const T, 2>(p.k.data(), {p.keys, p.kv_heads * p.head_dim});
-  whole.v = TensorView<const T, 2>(p.v.data(), {p.keys, p.kv_heads * p.head_dim});
-  whole.heads = p.heads;
-  whole.kv_heads = p.kv_heads;
-  whole.scale = p.scale;
-  whole.causal = true;
+  const AttentionTile<T> whole = tile_of(p);
   const std::vector<double> expected = reference_attention(p).out;
   for (const Partition& partition :
        {Partition::zigzag(p.keys, 3), Partition::of_counts(std::vector<std::int64_t>{20, 0, p.keys - 20})}) {

@@ -47,17 +47,12 @@ class Session {
   WeightVector up(const WeightVector& host) {
     if (host.empty()) return host;
     WeightVector copy = host;
-    copy.data =
-        up(TensorView<const std::byte, 1>(host.data, {host.size * static_cast<std::int64_t>(dtype_bytes(host.dtype))}))
-            .data();
+    copy.data = up(host.data, host.size, host.dtype);
     return copy;
   }
   WeightMatrix up(const WeightMatrix& host) {
     WeightMatrix copy = host;
-    const std::int64_t elements = (host.rows - 1) * host.row_stride + host.columns;
-    copy.data =
-        up(TensorView<const std::byte, 1>(host.data, {elements * static_cast<std::int64_t>(dtype_bytes(host.dtype))}))
-            .data();
+    copy.data = up(host.data, (host.rows - 1) * host.row_stride + host.columns, host.dtype);
     if (host.scale != nullptr) copy.scale = up(TensorView<const float, 1>(host.scale, {1})).data();
     return copy;
   }
@@ -92,6 +87,11 @@ class Session {
   }
 
  private:
+  const std::byte* up(const std::byte* elements, std::int64_t count, DType dtype) {
+    const std::int64_t bytes = count * static_cast<std::int64_t>(dtype_bytes(dtype));
+    return up(TensorView<const std::byte, 1>(elements, {bytes})).data();
+  }
+
   std::deque<Tensor<std::byte, 1>> buffers_;
 };
 

@@ -54,15 +54,7 @@ TEMPLATE_TEST_CASE("ranks under NCCL conform in every seed", "[nccl]", float, bf
       CAPTURE(size, seed);
       on_ranks(size, seed, [&](const ncclUniqueId& id, int rank) {
         NcclCommunicator ranks(id, rank, size);
-        for (const auto& conformance : test::conformance_cases<TestType, NcclCommunicator>()) {
-          try {
-            conformance.run(ranks);
-          } catch (const RankError&) {
-            throw;
-          } catch (const Error& error) {
-            throw Error(std::string(conformance.name) + ": " + error.what());
-          }
-        }
+        test::conform<TestType>(ranks);
       });
       CHECK(doubles::findings() == std::vector<std::string>());
       CHECK(doubles::live_allocations() == 0);

@@ -30,23 +30,12 @@ using test::reduce;
 using Cpu = CpuBackend<>;
 static_assert(Communicator<MpiCommunicator, Cpu>);
 
-template <class T, class Ranks>
-void run_suite(Ranks& ranks) {
-  for (const auto& conformance : test::conformance_cases<T, Ranks>()) {
-    try {
-      conformance.run(ranks);
-    } catch (const Error& error) {
-      throw Error(std::string(conformance.name) + ": " + error.what());
-    }
-  }
-}
-
 void conforms() {
   MpiCommunicator ranks(MPI_COMM_WORLD);
-  run_suite<float>(ranks);
-  run_suite<bfloat16>(ranks);
+  test::conform<float>(ranks);
+  test::conform<bfloat16>(ranks);
   RankGroup<MpiTransport> group(ranks, RankGrid(ranks.rank(), ranks.size(), ranks.size()).row);
-  run_suite<half>(group);
+  test::conform<half>(group);
 
   // Long messages leave the short path of MPI.
   Cpu backend;

@@ -312,4 +312,18 @@ std::vector<NamedCase<Ranks>> conformance_cases() {
           {"refusals", counts_that_do_not_fit_are_refused_before_anything_is_sent<T, Ranks>}};
 }
 
+/// All cases, one after another; an error names the case, but for a rank's, which all ranks tell alike.
+template <class T, class Ranks>
+void conform(Ranks& ranks) {
+  for (const auto& conformance : conformance_cases<T, Ranks>()) {
+    try {
+      conformance.run(ranks);
+    } catch (const RankError&) {
+      throw;
+    } catch (const Error& error) {
+      throw Error(std::string(conformance.name) + ": " + error.what());
+    }
+  }
+}
+
 }  // namespace ltxmem::test

@@ -30,15 +30,7 @@ std::int64_t run_suite(int size, Make&& make) {
   std::atomic<std::int64_t> sent = 0;
   run_on_threads(group, [&](int rank) {
     Ranks ranks = make(group, rank);
-    for (const auto& conformance : test::conformance_cases<T, Ranks>()) {
-      try {
-        conformance.run(ranks);
-      } catch (const RankError&) {
-        throw;
-      } catch (const Error& error) {
-        throw Error(std::string(conformance.name) + ": " + error.what());
-      }
-    }
+    test::conform<T>(ranks);
     sent += ranks.traffic().sent_bytes;
   });
   return group.moved_bytes() - sent;

@@ -8,7 +8,9 @@
 #include <limits>
 #include <vector>
 
+#include "ltxmem/backend/operations.hpp"
 #include "ltxmem/core/dtype.hpp"
+#include "support/catch.hpp"
 #include "support/numbers.hpp"
 
 /// Attention written down as its formula, in double precision, and problems to try it on.
@@ -53,6 +55,35 @@ struct AttentionProblem {
     return !causal || (distance >= 0 && (window == 0 || distance < window));
   }
 };
+
+/// The whole problem as one tile.
+template <class T>
+AttentionTile<T> tile_of(const AttentionProblem<T>& p) {
+  AttentionTile<T> tile;
+  tile.q = TensorView<const T, 2>(p.q.data(), {p.queries, p.heads * p.head_dim});
+  tile.k = TensorView<const T, 2>(p.k.data(), {p.keys, p.kv_heads * p.head_dim});
+  tile.v = TensorView<const T, 2>(p.v.data(), {p.keys, p.kv_heads * p.head_dim});
+  tile.heads = p.heads;
+  tile.kv_heads = p.kv_heads;
+  tile.scale = p.scale;
+  tile.query_begin = p.query_begin;
+  tile.key_begin = p.key_begin;
+  tile.causal = p.causal;
+  tile.window = p.window;
+  if (!p.mask.empty()) tile.mask = TensorView<const float, 2>(p.mask.data(), {p.queries, p.keys});
+  return tile;
+}
+
+template <class T>
+struct AttentionOutput {
+  std::vector<T> out;
+  std::vector<float> lse;
+};
+
+template <class T>
+bool same_bits(const AttentionOutput<T>& a, const AttentionOutput<T>& b) {
+  return same_bits(a.out, b.out) && same_bits(a.lse, b.lse);
+}
 
 struct AttentionResult {
   std::vector<double> out;  ///< [queries, heads * head_dim]
@@ -101,6 +132,21 @@ AttentionResult reference_attention(const AttentionProblem<T>& p) {
     }
   }
   return result;
+}
+
+/// Output and log-sum-exp against double precision. By itself: sums are fp32 and the result is rounded to T once.
+template <class T>
+void check_against_reference(const AttentionProblem<T>& p, const AttentionOutput<T>& got,
+                             double tolerance = rounding<T> + 4e-6) {
+  const AttentionResult expected = reference_attention(p);
+  CHECK(relative_error(got.out, expected.out) < tolerance);
+  for (std::size_t i = 0; i < expected.lse.size(); ++i) {
+    if (std::isinf(expected.lse[i])) {
+      CHECK(got.lse[i] == -std::numeric_limits<float>::infinity());
+    } else {
+      CHECK(static_cast<double>(got.lse[i]) == Approx(expected.lse[i]).epsilon(1e-5).margin(1e-5));
+    }
+  }
 }
 
 }  // namespace ltxmem::test

@@ -20,9 +20,8 @@ namespace ltx2 {
 /// Computes  un-normalise; conv_in; mid blocks; for every level, coarsest first, residual blocks and (but for the last)
 ///           an upsampler; norm, SiLU, conv_out
 /// Shapes    latent [Ta, bins / 4, z] normalised, mel [4 Ta - 3, bins, 2], both in host memory
-/// Memory    about four times the activations of the finest level, plus the convolution's workspace: for one piece of
-/// so
-///           many latent frames and its receptive field (33 frames in front, 1 behind), however many there are
+/// Memory    about four times the activations of the finest level, plus the convolution's workspace: for one piece
+///           of so many latent frames and its receptive field (33 frames in front, 1 behind), however many there are
 /// Source    docs/ltx2/vae.md 6
 template <ltxmem::Element T, ltxmem::Backend<T> Backend>
 class AudioDecoder {

@@ -42,14 +42,15 @@ class RankWorkspaces {
     std::map<decltype(kind(0)), Runtime::Plan> known;
     Plans plans;
     for (int index = 0; index < settings.working(); ++index) {
-      auto of_kind = known.find(kind(index));
+      const auto own_kind = kind(index);
+      auto of_kind = known.find(own_kind);
       if (of_kind == known.end()) {
         const auto planned = runtime.plan(threads(runtime), [&](PlanBackend& backend, ltxmem::Workspace& workspace) {
           const ltxmem::PlannedCommunicator all(settings.first_working() + index, settings.count);
           PlanRanks ranks(all, members(settings));
           body(ranks, backend, workspace);
         });
-        of_kind = known.emplace(kind(index), planned).first;
+        of_kind = known.emplace(own_kind, planned).first;
       }
       plans.push_back(of_kind->second);
       if (index > 0) plans.back().record.reset();  // one rank's steps are traced

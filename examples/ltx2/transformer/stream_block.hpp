@@ -221,8 +221,7 @@ class StreamBlock {
   /// The attended rows of the tokens of this rank, before to_out: keys and values of all ranks go round in a ring,
   /// those of all heads, or by_groups as above. On the device, until the caller's scope ends.
   ///
-  /// Memory    N * D elements for the rows of this rank; for all heads or a group of them two shards of keys and
-  /// values,
+  /// Memory    N * D elements for the rows of this rank; for all heads or a group of them two shards of keys and values
   ///           and the fp32 state of all local queries
   /// Numerics  those of RingAttention: equal bits in every run with as many ranks
   template <ltxmem::Communicator<Backend> Ranks>

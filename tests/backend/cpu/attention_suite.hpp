@@ -26,34 +26,6 @@ struct AttentionCut {
   int threads = 1;
 };
 
-template <class T>
-struct AttentionOutput {
-  std::vector<T> out;
-  std::vector<float> lse;
-};
-
-template <class T>
-bool same_bits(const AttentionOutput<T>& a, const AttentionOutput<T>& b) {
-  return same_bits(a.out, b.out) && same_bits(a.lse, b.lse);
-}
-
-template <class T>
-AttentionTile<T> tile_of(const AttentionProblem<T>& p) {
-  AttentionTile<T> tile;
-  tile.q = TensorView<const T, 2>(p.q.data(), {p.queries, p.heads * p.head_dim});
-  tile.k = TensorView<const T, 2>(p.k.data(), {p.keys, p.kv_heads * p.head_dim});
-  tile.v = TensorView<const T, 2>(p.v.data(), {p.keys, p.kv_heads * p.head_dim});
-  tile.heads = p.heads;
-  tile.kv_heads = p.kv_heads;
-  tile.scale = p.scale;
-  tile.query_begin = p.query_begin;
-  tile.key_begin = p.key_begin;
-  tile.causal = p.causal;
-  tile.window = p.window;
-  if (!p.mask.empty()) tile.mask = TensorView<const float, 2>(p.mask.data(), {p.queries, p.keys});
-  return tile;
-}
-
 /// A state in memory of its own.
 struct AttentionMemory {
   std::vector<float> accumulator, maximum, sum;
@@ -106,20 +78,6 @@ AttentionOutput<T> run_attention(const AttentionProblem<T>& p, const AttentionCu
       pool, state.view, gate.empty() ? TensorView<const float, 2>() : TensorView<const float, 2>(gate.data(), per_head),
       {result.out.data(), {p.queries, p.heads * p.head_dim}}, {result.lse.data(), per_head});
   return result;
-}
-
-/// Output and log-sum-exp against double precision. Sums are fp32 and the result is rounded to T once.
-template <class T>
-void check_against_reference(const AttentionProblem<T>& p, const AttentionOutput<T>& got) {
-  const AttentionResult expected = reference_attention(p);
-  CHECK(relative_error(got.out, expected.out) < rounding<T> + 4e-6);
-  for (std::size_t i = 0; i < expected.lse.size(); ++i) {
-    if (std::isinf(expected.lse[i])) {
-      CHECK(got.lse[i] == -std::numeric_limits<float>::infinity());
-    } else {
-      CHECK(static_cast<double>(got.lse[i]) == Approx(expected.lse[i]).epsilon(1e-5).margin(1e-5));
-    }
-  }
 }
 
 /// A problem with several quanta and odd ends everywhere.

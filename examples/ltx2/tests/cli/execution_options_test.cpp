@@ -2,11 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/execution_options.hpp"
 
-#include <fstream>
-#include <nlohmann/json.hpp>
-
 #include "support/catch.hpp"
 #include "tests/support/program.hpp"
+#include "tests/support/report.hpp"
 
 /// Execution options: what is asked for, and the effective values that a report states.
 
@@ -14,7 +12,6 @@ namespace {
 
 using Catch::Matchers::Contains;
 using namespace ltx2::test;
-using Words = std::vector<std::string>;
 
 ltx2::Settings settings_of(std::int64_t ffn_chunk, std::int64_t query_tile, std::int64_t key_tile) {
   ltx2::ExecutionOptions options("f32");
@@ -27,16 +24,14 @@ ltx2::Settings settings_of(std::int64_t ffn_chunk, std::int64_t query_tile, std:
 /// The report of a denoise case run with these options.
 nlohmann::json report_with(const Words& options) {
   const ScratchFolder folder;
-  Words words{"check",     golden_path("cases/denoise/v23_guided.safetensors"),
-              "--models",  TinyModels::get().folder(),
-              "--threads", "1",
-              "--report",  folder / "report.json"};
-  words.insert(words.end(), options.begin(), options.end());
-  const Ended ended = run_ltx2(words);
+  const Words words{"check",     golden_path("cases/denoise/v23_guided.safetensors"),
+                    "--models",  TinyModels::get().folder(),
+                    "--threads", "1",
+                    "--report",  folder / "report.json"};
+  const Ended ended = run_ltx2(words + options);
   CAPTURE(ended.messages);
   REQUIRE(ended.code == 0);
-  std::ifstream file(folder / "report.json");
-  return nlohmann::json::parse(file);
+  return read_json(folder / "report.json");
 }
 
 }  // namespace
@@ -61,13 +56,7 @@ TEST_CASE("A report states effective settings, and fed back as options they give
   CHECK(settings.at("ffn-chunk") == 512);
   CHECK(settings.at("query-tile") == 512);
   CHECK(settings.at("key-tile") == 256);
-  Words options;
-  for (const auto& [name, value] : settings.items()) {
-    if (name == "threads") continue;  // given already
-    options.push_back("--" + name);
-    options.push_back(value.is_string() ? value.get<std::string>() : value.dump());
-  }
-  const nlohmann::json second = report_with(options);
+  const nlohmann::json second = report_with(stated_options(first, "threads"));  // given already
   CHECK(second.at("settings") == settings);
   CHECK(second.at("planned") == first.at("planned"));
 }

@@ -1,11 +1,10 @@
 // SPDX-FileCopyrightText: The ltxmem authors
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
-#include <fstream>
-#include <nlohmann/json.hpp>
 
 #include "support/catch.hpp"
 #include "tests/support/program.hpp"
+#include "tests/support/report.hpp"
 
 /// `ltx2 plan`, and budgets of every subcommand that runs, as users see them.
 
@@ -13,17 +12,6 @@ namespace {
 
 using Catch::Matchers::Contains;
 using namespace ltx2::test;
-using Words = std::vector<std::string>;
-
-Words operator+(Words words, const Words& more) {
-  words.insert(words.end(), more.begin(), more.end());
-  return words;
-}
-
-nlohmann::json read_json(const std::string& path) {
-  std::ifstream file(path);
-  return nlohmann::json::parse(file);
-}
 
 std::size_t peak(const nlohmann::json& stage, const char* kind, const char* space) {
   return stage.at(kind).at("peak_bytes").at(space).get<std::size_t>();
@@ -151,12 +139,7 @@ TEST_CASE("Settings of a report given back as options give the same plan", "[cli
   const Words clip{"plan", "--num-frames", "121", "--json"};
   const nlohmann::json first = nlohmann::json::parse(
       run_ltx2(clip + Words{"--scheme", "auto", "--query-tile", "auto", "--weights", "stream:3"}).output);
-  Words again = clip;
-  for (const auto& [name, value] : first.at("settings").items()) {
-    again.push_back("--" + name);
-    again.push_back(value.is_string() ? value.get<std::string>() : value.dump());
-  }
-  CHECK(nlohmann::json::parse(run_ltx2(again).output) == first);
+  CHECK(nlohmann::json::parse(run_ltx2(clip + stated_options(first)).output) == first);
 }
 
 TEST_CASE("The whole pipeline runs in exactly its planned peak and is refused one byte less", "[cli][plan]") {

@@ -1,10 +1,8 @@
 // SPDX-FileCopyrightText: The ltxmem authors
 // SPDX-License-Identifier: Apache-2.0
-#include <fstream>
-#include <nlohmann/json.hpp>
-
 #include "support/catch.hpp"
 #include "tests/support/program.hpp"
+#include "tests/support/report.hpp"
 
 /// `--ranks` and what belongs to it, as users see them.
 
@@ -12,17 +10,6 @@ namespace {
 
 using Catch::Matchers::Contains;
 using namespace ltx2::test;
-using Words = std::vector<std::string>;
-
-Words operator+(Words words, const Words& more) {
-  words.insert(words.end(), more.begin(), more.end());
-  return words;
-}
-
-nlohmann::json read_json(const std::string& path) {
-  std::ifstream file(path);
-  return nlohmann::json::parse(file);
-}
 
 const Words clip{"plan", "--model",   "2.3",    "--width",          "1920",    "--height",  "1088",  "--num-frames",
                  "481",  "--weights", "stream", "--device-profile", "rtx4090", "--network", "nvlink"};
@@ -85,13 +72,7 @@ TEST_CASE("A plan says what any number of ranks takes, alike ones in one line", 
   }
   CHECK(eight.at("planned").at("seconds") < two.at("planned").at("seconds"));
 
-  Words again;
-  for (const auto& [name, value] : eight.at("settings").items()) {
-    if (name == "weights") continue;  // the clip has them
-    again.push_back("--" + name);
-    again.push_back(value.is_string() ? value.get<std::string>() : value.dump());
-  }
-  CHECK(plan_with(again) == eight);
+  CHECK(plan_with(stated_options(eight, "weights")) == eight);  // the clip has its weights
 
   const Ended table = run_ltx2(clip + Words{"--ranks", "8"});
   CHECK(table.code == 0);

@@ -57,8 +57,7 @@ struct Product {
 /// Products by cuBLASLt on the current device.
 ///
 /// Memory    product_workspace_bytes, which the caller hands in
-/// Numerics  an algorithm is chosen once for each kind of product and not by its number of tokens, and none splits a
-/// sum
+/// Numerics  an algorithm is chosen once for each kind of product, not by its number of tokens, and none splits a sum
 ///           between blocks: a row's bits depend neither on its neighbours nor on how a sequence is cut
 /// Throws    CudaError; DeviceError when the library offers no algorithm, or one that wants more workspace
 class Products {

@@ -32,8 +32,8 @@ struct NormShared {
 /// Memory    loads, for each row, p D sizeof(T) with p = 1, 2 or 3 passes over x for none, rms or layer, D times the
 ///           size of a weight, 4 D for scale and for shift (and 4 for the index of each), D sizeof(T) of residual;
 ///           stores D sizeof(T). Shared 64 bytes
-/// Numerics  statistics in fp32, in an order that depends on D and width alone; one rounding to T. y may be x or
-/// residual
+/// Numerics  statistics in fp32, in an order that depends on D and width alone; one rounding to T. y may be x
+///           or residual
 template <Element T, int width>
 __global__ void __launch_bounds__(row_threads, 4) norm_rows(const __grid_constant__ NormKernelArguments<T> a) {
   using Piece = Group<T, width>;
