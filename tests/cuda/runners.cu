@@ -250,6 +250,13 @@ void convert(TensorView<const From, 2> from, TensorView<To, 2> to) {
   session.down(device_to, to);
 }
 
+void name_steps() {
+  Session session;
+  { const Step step(session.backend, "conditioning"); }
+  const Step step(session.backend, "block", 3);
+  const Step inner(session.backend, "self attention");
+}
+
 std::string exhaust_memory() {
   Session session;
   session.blank<std::byte>(Extents<1>{1 << 20});

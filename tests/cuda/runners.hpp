@@ -62,6 +62,9 @@ void double_through_slots(TensorView<const float, 2> from, std::int64_t slot_row
 template <class From, class To>
 void convert(TensorView<const From, 2> from, TensorView<To, 2> to);
 
+/// Names steps: "conditioning", and "self attention" in "block", 3.
+void name_steps();
+
 /// Asks for twice the device's memory beside a buffer in use; returns the text of the error. Afterwards the device
 /// works.
 std::string exhaust_memory();

@@ -40,7 +40,7 @@ set(foreign
   "(^|/)mpi_[^/]*$ includes mpi\\.h"
   "(^|/)nccl_[^/]*$ includes nccl\\.h"
   "(^|/)nccl_[^/]*$ includes cuda.*\\.h"
-  "(^|/)cuda_[^/]*$|\\.cuh$ includes (cuda|cublas|cub/|thrust/).*"
+  "(^|/)cuda_[^/]*$|\\.cuh$ includes (cuda|cublas|cub/|nvtx3/|thrust/).*"
   "^io/ includes (fcntl|unistd|sys/[a-z]+)\\.h")
 set(optional "(^|/)(onednn|highway|avx512|mpi|nccl|cuda)_[^/]*$|\\.cuh$")
 

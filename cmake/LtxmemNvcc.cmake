@@ -1,0 +1,30 @@
+# SPDX-FileCopyrightText: The ltxmem authors
+# SPDX-License-Identifier: Apache-2.0
+
+include_guard(GLOBAL)
+
+# ltxmem_nvcc_objects(VARIABLE SOURCES FILE... [INCLUDES FOLDER...]): compiles by nvcc, with warnings as errors, and sets
+# the variable to the objects. nvcc is called directly and is not a language of the project, so that machines without a
+# device and programs on test doubles of CUDA's libraries can link the objects. They hold PTX for the oldest device that
+# the library knows, which drivers compile for newer ones.
+function(ltxmem_nvcc_objects variable)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;INCLUDES")
+  list(TRANSFORM arg_INCLUDES PREPEND "-I")
+  set(objects "")
+  foreach(source IN LISTS arg_SOURCES)
+    cmake_path(ABSOLUTE_PATH source NORMALIZE)
+    cmake_path(GET source STEM name)
+    set(object "${CMAKE_CURRENT_BINARY_DIR}/${name}.cu.o")
+    add_custom_command(
+      OUTPUT "${object}"
+      COMMAND "${CUDAToolkit_NVCC_EXECUTABLE}" -std=c++20 -O1 -gencode arch=compute_80,code=compute_80 -cudart=none
+              --expt-relaxed-constexpr -Werror all-warnings ${arg_INCLUDES} "-I${PROJECT_SOURCE_DIR}/include" -c
+              "${source}" -o "${object}" -MD -MF "${object}.d" -MT "${object}"
+      DEPENDS "${source}"
+      DEPFILE "${object}.d"
+      COMMENT "nvcc ${name}.cu"
+      VERBATIM)
+    list(APPEND objects "${object}")
+  endforeach()
+  set(${variable} "${objects}" PARENT_SCOPE)
+endfunction()
