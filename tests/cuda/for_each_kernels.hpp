@@ -22,13 +22,13 @@ struct DoubleValues {
 template <class Visit>
 void visit_for_each_kernels(Visit visit) {
   const auto element = [&]<class T>() {
-    visit(&cuda::for_each_item<ltxmem::detail::GroupPartialSums<T>>);
+    visit(&cuda::for_each_item<ltxmem::detail::GroupChunkMoments<T>>);
     visit(&cuda::for_each_item<ltxmem::detail::GroupNormApply<T>>);
   };
   element.template operator()<float>();
   element.template operator()<bfloat16>();
   element.template operator()<half>();
-  visit(&cuda::for_each_item<ltxmem::detail::GroupMean>);
+  visit(&cuda::for_each_item<ltxmem::detail::GroupMoments>);
   visit(&cuda::for_each_item<ltxmem::detail::GroupChannelTable>);
   visit(&cuda::for_each_item<DoubleValues>);
   visit(&cuda::for_each_item<ltxmem::detail::ReduceRanks<float>>);

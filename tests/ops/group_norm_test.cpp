@@ -96,6 +96,35 @@ TEMPLATE_TEST_CASE("a group norm equals the formula in double precision", "", fl
   }
 }
 
+TEST_CASE("a group norm of pieces, some of which are never there together, equals that of all positions") {
+  const std::int64_t piece = 300;  // a whole chunk and a ragged one
+  const Example<float> example(4 * piece, 12, 3);
+  CpuBackend<> backend({.threads = 2});
+  HostResource memory;
+  Arena arena(memory, 1 << 16);
+  const std::int64_t chunks = group_norm_chunks(piece);
+  CHECK(chunks == 2);
+  const auto moments = arena.take<float, 3>("moments", {4 * chunks, 3, 2});
+  const auto table = arena.take<float, 2>("table", {3, 12});
+  std::vector<float> y(example.x.size());
+  for (const std::int64_t i : {2, 0, 3, 1}) {
+    group_norm_moments(backend, example.input().rows(i * piece, piece), moments.rows(i * chunks, chunks));
+  }
+  group_norm_table(backend, TensorView<const float, 3>(moments), piece, example.arguments, table, arena);
+  for (std::int64_t i = 0; i < 4; ++i) {
+    GroupNormArguments<float> arguments = example.arguments;
+    arguments.residual = arguments.residual.rows(i * piece, piece);
+    group_norm_apply(backend, example.input().rows(i * piece, piece), TensorView<const float, 2>(table), arguments,
+                     TensorView<float, 2>(y.data(), {4 * piece, 12}).rows(i * piece, piece));
+  }
+  CHECK(relative_error(y, example.exact()) < 32 * test::rounding<float>);
+  CHECK_THROWS_WITH(group_norm_moments(backend, example.input().rows(0, 257), moments.rows(0, 1)),
+                    "group norm: moments of 1 chunks, 257 positions have 2");
+  CHECK_THROWS_WITH(
+      group_norm_table(backend, TensorView<const float, 3>(moments.rows(0, 3)), piece, example.arguments, table, arena),
+      "group norm: moments 3 x 3 x 2 for 3 groups and pieces of 300 positions");
+}
+
 TEST_CASE("a group norm of values far from zero keeps its accuracy") {
   // With E[x^2] - E[x]^2 the variance of values around 1000 would have no correct digit in fp32.
   Example<float> example(3000, 8, 2);

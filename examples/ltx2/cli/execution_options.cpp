@@ -106,7 +106,8 @@ void ExecutionOptions::add_to(CLI::App& app) {
   add_tile("--key-tile", key_tile, &Automatic::key_tile, 1, tokens,
            "Tokens per tile of keys and values, rounded up to a multiple of 256. Same bits");
   app.add_option("--decode-frames", decode_frames,
-                 "Latent frames (8 frames each) that pass through the video autoencoder at a time. Same bits")
+                 "Latent frames (8 frames each) that pass through the video autoencoder and the upsampler at a "
+                 "time. Same bits")
       ->check(CLI::Range(std::int64_t{1}, most_tokens))
       ->capture_default_str()
       ->group(group);

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -10,9 +11,10 @@
 #include "config/video_vae_config.hpp"
 #include "ltxmem/backend/tiles.hpp"
 #include "ltxmem/memory/arena.hpp"
-#include "ltxmem/ops/group_norm.hpp"
 #include "model/convolution.hpp"
 #include "model/latent_statistics.hpp"
+#include "upsampler/normed_convolution.hpp"
+#include "video_vae/layers.hpp"
 #include "video_vae/pixel_moves.hpp"
 
 namespace ltx2 {
@@ -43,64 +45,25 @@ struct BlurDown {
   }
 };
 
-/// A 3x3x3 convolution with zero padding, then a group norm.
-template <ltxmem::Element T, class Backend>
-class NormedConvolution {
- public:
-  NormedConvolution(const WeightScope& weights, const std::string& convolution, const std::string& norm,
-                    std::int64_t outputs, std::int64_t inputs)
-      : convolution_(weights.convolution(convolution, outputs, inputs, {3, 3, 3}), geometry()),
-        weight_(weights.vector(norm + ".weight", outputs)),
-        bias_(weights.vector(norm + ".bias", outputs)) {}
-
-  static ltxmem::ConvolutionGeometry geometry() {
-    return {.kernel = {3, 3, 3}, .pad_before = {1, 1, 1}, .pad_after = {1, 1, 1}};
-  }
-
-  /// y = SiLU(norm(convolution(x)))
-  void operator()(Backend& backend, ltxmem::TensorView<const T, 4> x, ltxmem::TensorView<T, 4> y,
-                  ltxmem::Arena& arena) const {
-    convolution_(backend, x, y, arena);
-    normalise(backend, y, {}, y, arena);
-  }
-
-  /// y = SiLU(norm(convolution(x)) + y), hidden being scratch like y
-  void add(Backend& backend, ltxmem::TensorView<const T, 4> x, ltxmem::TensorView<T, 4> hidden,
-           ltxmem::TensorView<T, 4> y, ltxmem::Arena& arena) const {
-    convolution_(backend, x, hidden, arena);
-    normalise(backend, hidden, as_rows(y), y, arena);
-  }
-
- private:
-  void normalise(Backend& backend, ltxmem::TensorView<const T, 4> x, ltxmem::TensorView<const T, 2> residual,
-                 ltxmem::TensorView<T, 4> y, ltxmem::Arena& arena) const {
-    ltxmem::group_norm(backend, as_rows(x),
-                       ltxmem::GroupNormArguments<T>{
-                           .groups = 32, .weight = weight_, .bias = bias_, .residual = residual, .silu = true},
-                       as_rows(y), arena);
-  }
-
-  Convolution<T, Backend> convolution_;
-  ltxmem::WeightVector weight_;
-  ltxmem::WeightVector bias_;
-};
-
 /// The spatial latent upsampler: x2, or a rational factor by shuffling up and blurring down.
 ///
 /// Computes  un-normalise; initial convolution; residual blocks; per frame a convolution, its channels to positions
 /// and,
 ///           for rational factors, a blur; residual blocks; final convolution; normalise
 /// Shapes    latent [F, h, w, C] and result [F, h num / den, w num / den, C], normalised
-/// Memory    three times the activations at the higher resolution, plus the convolution's workspace
-/// Numerics  activations in T; the group norms look at the whole clip
+/// Memory    pinned: twice the activations of the clip at the higher resolution, what a norm over the whole clip needs.
+///           Device: a few frames, whatever the clip's length, see NormedConvolution
+/// Numerics  activations in T; the group norms look at the whole clip; no bit depends on the turns
 /// Source    docs/ltx2/vae.md 5
 template <ltxmem::Element T, ltxmem::Backend<T> Backend>
 class LatentUpsampler {
  public:
-  /// statistics are those of the model whose latents these are.
-  LatentUpsampler(const UpsamplerConfig& config, const Checkpoint& checkpoint, const LatentStatistics& statistics)
+  /// statistics are those of the model whose latents these are; a number of frames passes the device at a time.
+  LatentUpsampler(const UpsamplerConfig& config, const Checkpoint& checkpoint, const LatentStatistics& statistics,
+                  std::int64_t turn)
       : config_(config),
         statistics_(statistics),
+        turn_(turn),
         initial_(scope(checkpoint), "initial_conv", "initial_norm", config.mid_channels, config.in_channels),
         before_(blocks(checkpoint, "res_blocks")),
         raise_(scope(checkpoint)
@@ -109,7 +72,7 @@ class LatentUpsampler {
                {.kernel = {1, 3, 3}, .pad_before = {0, 1, 1}, .pad_after = {0, 1, 1}}),
         after_(blocks(checkpoint, "post_upsample_res_blocks")),
         final_(scope(checkpoint).convolution("final_conv", config.in_channels, config.mid_channels, {3, 3, 3}),
-               NormedConvolution<T, Backend>::geometry()) {
+               NormedConvolution<T, Backend>::padding()) {
     if (config.denominator > 1) blur_ = flattened(scope(checkpoint).tensor("upsampler.blur_down.kernel", {1, 1, 5, 5}));
   }
 
@@ -121,26 +84,23 @@ class LatentUpsampler {
   void operator()(Backend& backend, ltxmem::TensorView<const float, 4> latent, ltxmem::TensorView<float, 4> upsampled,
                   ltxmem::Workspace& workspace) const {
     check(latent.extents(), upsampled.extents());
-    ltxmem::Arena& arena = workspace.device;
-    const auto scope = arena.scope();
-    // Results are taken before what they are made from: a stack-like arena then frees every tensor after its last use.
-    const auto normalised = arena.take<float>("upsampled latent", upsampled.extents());
-    const auto result = arena.take<T>("upsampled latent, un-normalised", upsampled.extents());
-    const auto high = arena.take<T>("upsampler activations", with_channels(upsampled.extents()));
+    const auto device_scope = workspace.device.scope();
+    const auto pinned_scope = workspace.pinned.scope();
+    const auto high = workspace.pinned.take<T>("upsampler activations", with_channels(upsampled.extents()));
     {
-      const auto low_scope = arena.scope();
-      const auto low = arena.take<T>("upsampler activations before", with_channels(latent.extents()));
-      run_initial(backend, latent, low, arena);
-      run_blocks(backend, "upsampler block", before_, low, arena);
-      run_raise(backend, low, high, arena);
+      const auto low_scope = workspace.pinned.scope();
+      const auto low = workspace.pinned.take<T>("upsampler activations before", with_channels(latent.extents()));
+      run_initial(backend, latent, low, workspace.device);
+      run_blocks(backend, "upsampler block", before_, low, workspace);
+      run_raise(backend, low, high, workspace.device);
     }
-    run_blocks(backend, "upsampler block after", after_, high, arena);
-    final_(backend, high, result, arena);
-    for_each_pixel(backend, "normalise", result, normalised, Normalise<T, float>{result, normalised, statistics_});
-    backend.copy(as_rows(ltxmem::TensorView<const float, 4>(normalised)), as_rows(upsampled));
+    run_blocks(backend, "upsampler block after", after_, high, workspace);
+    run_final(backend, high, upsampled, workspace.device);
   }
 
  private:
+  using Table = ltxmem::TensorView<float, 2>;
+
   struct Block {
     NormedConvolution<T, Backend> first;
     NormedConvolution<T, Backend> second;
@@ -172,58 +132,135 @@ class LatentUpsampler {
     return extents;
   }
 
-  void run_initial(Backend& backend, ltxmem::TensorView<const float, 4> latent, ltxmem::TensorView<T, 4> y,
+  Table take_table(ltxmem::Arena& arena) const {
+    return arena.take<float>("group norm channels", ltxmem::Extents<2>{3, config_.mid_channels});
+  }
+  /// Memory for a turn's frames of a clip.
+  template <class U>
+  ltxmem::TensorView<U, 4> take_turn(ltxmem::Arena& arena, const char* name, ltxmem::Extents<4> clip) const {
+    clip[0] = std::min(turn_, clip[0]);
+    return arena.take<U>(name, clip);
+  }
+
+  /// y = SiLU(norm(convolution(un-normalised latent)))
+  void run_initial(Backend& backend, ltxmem::TensorView<const float, 4> latent, ClipView<T> y,
                    ltxmem::Arena& arena) const {
+    const ltxmem::Step step(backend, "upsampler initial", -1);
     const auto scope = arena.scope();
-    const auto normalised = arena.take<float>("latent", latent.extents());
-    const auto z = arena.take<T>("un-normalised latent", latent.extents());
-    backend.copy(as_rows(latent), as_rows(normalised));
-    for_each_pixel(backend, "un-normalise", normalised, z, Unnormalise<float, T>{normalised, z, statistics_});
-    initial_(backend, z, y, arena);
+    const Table table = take_table(arena);
+    const auto normalised = take_turn<float>(arena, "latent", latent.extents());
+    const auto load = [&](std::int64_t begin, ltxmem::TensorView<T, 4> z) {
+      const auto frames = normalised.rows(0, z.extent(0));
+      backend.copy(as_rows(latent.rows(begin, z.extent(0))), as_rows(frames));
+      for_each_pixel(backend, "un-normalise", frames, z, Unnormalise<float, T>{frames, z, statistics_});
+    };
+    initial_.convolve(backend, turn_, load, y, table, arena);
+    finish(backend, initial_, table, {}, y, arena);
   }
 
   /// x = SiLU(norm2(conv2(SiLU(norm1(conv1(x))))) + x) for every block.
-  void run_blocks(Backend& backend, const char* name, const std::vector<Block>& blocks, ltxmem::TensorView<T, 4> x,
-                  ltxmem::Arena& arena) const {
-    const auto scope = arena.scope();
-    const auto inner = arena.take<T>("residual block, first half", x.extents());
-    const auto hidden = arena.take<T>("residual block, second half", x.extents());
+  void run_blocks(Backend& backend, const char* name, const std::vector<Block>& blocks, ClipView<T> x,
+                  ltxmem::Workspace& workspace) const {
+    const auto device_scope = workspace.device.scope();
+    const auto pinned_scope = workspace.pinned.scope();
+    ltxmem::Arena& arena = workspace.device;
+    const auto hidden = workspace.pinned.take<T>("residual block", x.extents());
+    const Table table = take_table(arena);
+    const Table second_table = take_table(arena);
     ltxmem::repeat(backend, static_cast<std::int64_t>(blocks.size()), [&](std::int64_t i) {
       const ltxmem::Step step(backend, name, i);
       const Block& block = blocks[static_cast<std::size_t>(i)];
-      block.first(backend, x, inner, arena);
-      block.second.add(backend, inner, hidden, x, arena);
+      block.first.convolve(backend, turn_, loading(backend, x), hidden, table, arena);
+      const auto load = [&](std::int64_t begin, ltxmem::TensorView<T, 4> frames) {
+        loading(backend, hidden)(begin, frames);
+        block.first.normalise(backend, table, {}, frames);
+      };
+      block.second.convolve(backend, turn_, load, hidden, second_table, arena);
+      finish(backend, block.second, second_table, hidden, x, arena);
     });
   }
 
-  void run_raise(Backend& backend, ltxmem::TensorView<const T, 4> x, ltxmem::TensorView<T, 4> y,
-                 ltxmem::Arena& arena) const {
+  /// Loads frames of a clip.
+  static auto loading(Backend& backend, ClipView<T> clip) {
+    return [&backend, clip](std::int64_t begin, ltxmem::TensorView<T, 4> frames) {
+      move(backend, ltxmem::CopyQueue::in, clip.rows(begin, frames.extent(0)), frames);
+    };
+  }
+
+  /// x = SiLU(norm(hidden) + x), or of x alone where there is nothing hidden.
+  void finish(Backend& backend, const NormedConvolution<T, Backend>& layer, Table table, ClipView<T> hidden,
+              ClipView<T> x, ltxmem::Arena& arena) const {
+    const auto scope = arena.scope();
+    const auto memory = take_turn<T>(arena, "frames", x.extents());
+    const auto residual_memory = take_turn<T>(arena, "frames of the residual", hidden.extents());
+    ltxmem::for_each_tile(backend, x.extent(0), turn_, [&](std::int64_t begin, std::int64_t count) {
+      const auto frames = memory.rows(0, count);
+      ltxmem::TensorView<T, 4> residual;
+      loading(backend, hidden.empty() ? x : hidden)(begin, frames);
+      if (!hidden.empty()) loading(backend, x)(begin, residual = residual_memory.rows(0, count));
+      layer.normalise(backend, table, residual, frames);
+      move(backend, ltxmem::CopyQueue::out, frames, x.rows(begin, count));
+    });
+  }
+
+  void run_raise(Backend& backend, ClipView<T> x, ClipView<T> y, ltxmem::Arena& arena) const {
+    const ltxmem::Step step(backend, "upsampler raise", -1);
     const auto scope = arena.scope();
     const std::int64_t factor = config_.numerator;
-    const auto deep = arena.take<T>("upsampling convolution", raise_.output_extents(x.extents()));
-    raise_(backend, x, deep, arena);
-    const auto shuffle = [&](ltxmem::TensorView<T, 4> to) {
-      for_each_pixel(backend, "pixel shuffle", deep, to, DepthToSpace<T>{deep, {}, to, 1, factor, {0, 0, 0}});
-    };
-    if (config_.denominator == 1) {
-      shuffle(y);
-      return;
+    const auto low_memory = take_turn<T>(arena, "frames", x.extents());
+    const auto deep_memory = take_turn<T>(arena, "upsampling convolution", raise_.output_extents(x.extents()));
+    const auto high_memory = take_turn<T>(arena, "upsampled frames", y.extents());
+    ltxmem::TensorView<T, 4> fine_memory;
+    if (config_.denominator > 1) {
+      fine_memory = take_turn<T>(
+          arena, "upsampled before blur",
+          ltxmem::Extents<4>{x.extent(0), x.extent(1) * factor, x.extent(2) * factor, config_.mid_channels});
     }
-    const auto fine = arena.take<T>(
-        "upsampled before blur",
-        ltxmem::Extents<4>{x.extent(0), x.extent(1) * factor, x.extent(2) * factor, config_.mid_channels});
-    shuffle(fine);
-    for_each_pixel(backend, "blur", fine, y, BlurDown<T>{fine, y, blur_, config_.denominator});
+    ltxmem::for_each_tile(backend, x.extent(0), turn_, [&](std::int64_t begin, std::int64_t count) {
+      const auto low = low_memory.rows(0, count);
+      const auto deep = deep_memory.rows(0, count);
+      const auto high = high_memory.rows(0, count);
+      loading(backend, x)(begin, low);
+      raise_(backend, low, deep, arena);
+      const auto shuffle = [&](ltxmem::TensorView<T, 4> to) {
+        for_each_pixel(backend, "pixel shuffle", deep, to, DepthToSpace<T>{deep, {}, to, 1, factor, {0, 0, 0}});
+      };
+      if (config_.denominator == 1) {
+        shuffle(high);
+      } else {
+        const auto fine = fine_memory.rows(0, count);
+        shuffle(fine);
+        for_each_pixel(backend, "blur", fine, high, BlurDown<T>{fine, high, blur_, config_.denominator});
+      }
+      move(backend, ltxmem::CopyQueue::out, high, y.rows(begin, count));
+    });
+  }
+
+  void run_final(Backend& backend, ClipView<T> x, ltxmem::TensorView<float, 4> upsampled, ltxmem::Arena& arena) const {
+    const ltxmem::Step step(backend, "upsampler final", -1);
+    const auto scope = arena.scope();
+    const auto memory = take_turn<float>(arena, "upsampled latent", upsampled.extents());
+    stream_convolution(
+        backend, final_, upsampled.extents(), turn_, loading(backend, x),
+        [&](std::int64_t begin, ltxmem::TensorView<T, 4> result) {
+          const auto normalised = memory.rows(0, result.extent(0));
+          for_each_pixel(backend, "normalise", result, normalised,
+                         Normalise<T, float>{result, normalised, statistics_});
+          backend.copy(as_rows(ltxmem::TensorView<const float, 4>(normalised)),
+                       as_rows(upsampled.rows(begin, result.extent(0))));
+        },
+        arena);
   }
 
   UpsamplerConfig config_;
   LatentStatistics statistics_;
+  std::int64_t turn_;
   NormedConvolution<T, Backend> initial_;
   std::vector<Block> before_;
   Convolution<T, Backend> raise_;
   ltxmem::WeightVector blur_;
   std::vector<Block> after_;
-  Convolution<T, Backend> final_;
+  VideoConvolution<T, Backend> final_;
 };
 
 }  // namespace ltx2

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "upsampler/upsampler.hpp"
 
+#include <cstdint>
 #include <type_traits>
 
 #include "upsampler/latent_upsampler.hpp"
@@ -17,12 +18,13 @@ const UpsamplerConfig& config_of(const Checkpoint& upsampler) {
 }
 
 template <class T>
-auto upsample_body(const Checkpoint& model, const Checkpoint& upsampler, ltxmem::TensorView<const float, 4> latent,
-                   ltxmem::TensorView<float, 4> upsampled) {
-  return [&model, &upsampler, latent, upsampled](auto& backend, ltxmem::Workspace& workspace) {
+auto upsample_body(const Runtime& runtime, const Checkpoint& model, const Checkpoint& upsampler,
+                   ltxmem::TensorView<const float, 4> latent, ltxmem::TensorView<float, 4> upsampled) {
+  const std::int64_t turn = runtime.settings().decode_frames;
+  return [&model, &upsampler, latent, upsampled, turn](auto& backend, ltxmem::Workspace& workspace) {
     const UpsamplerConfig& config = config_of(upsampler);
     const LatentUpsampler<T, std::decay_t<decltype(backend)>> upsample(
-        config, upsampler, LatentStatistics::of_video(model, config.in_channels));
+        config, upsampler, LatentStatistics::of_video(model, config.in_channels), turn);
     upsample(backend, latent, upsampled, workspace);
   };
 }
@@ -36,14 +38,14 @@ ltxmem::Extents<4> upsampled_extents(const Checkpoint& upsampler, const ltxmem::
 void upsample_latent(Runtime& runtime, const Checkpoint& model, const Checkpoint& upsampler,
                      ltxmem::TensorView<const float, 4> latent, ltxmem::TensorView<float, 4> upsampled) {
   runtime.with_element(
-      [&]<class T>() { runtime.run("upsample", upsample_body<T>(model, upsampler, latent, upsampled)); });
+      [&]<class T>() { runtime.run("upsample", upsample_body<T>(runtime, model, upsampler, latent, upsampled)); });
 }
 
 Runtime::Plan plan_upsample_latent(const Runtime& runtime, const Checkpoint& model, const Checkpoint& upsampler,
                                    const ltxmem::Extents<4>& latent) {
   const ltxmem::Extents<4> upsampled = upsampled_extents(upsampler, latent);
   return runtime.with_element([&]<class T>() {
-    return runtime.plan(upsample_body<T>(model, upsampler, {nullptr, latent}, {nullptr, upsampled}));
+    return runtime.plan(upsample_body<T>(runtime, model, upsampler, {nullptr, latent}, {nullptr, upsampled}));
   });
 }
 

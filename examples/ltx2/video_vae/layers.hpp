@@ -17,10 +17,11 @@
 
 namespace ltx2 {
 
-/// How the 3x3x3 convolutions of one half of the autoencoder pad: time by repeating frames, space by a mode.
+/// How the 3x3x3 convolutions of a model pad: time by repeating frames, or by zeros, and space by a mode.
 struct VideoPadding {
   bool causal = true;  ///< the first frame twice in front; else once in front and the last once behind
   SpatialPadding space = SpatialPadding::zeros;
+  ltxmem::Padding time = ltxmem::Padding::replicate;
 };
 
 /// A 3x3x3 convolution of a clip that comes a few frames at a time, and of one tile of it.
@@ -34,6 +35,7 @@ class VideoConvolution {
   VideoConvolution(const LinearWeights& weights, const VideoPadding& padding, std::int64_t extra_frames = 0)
       : weight_(weights.weight),
         bias_(weights.bias),
+        time_(padding.time),
         space_(padding.space == SpatialPadding::zeros ? ltxmem::Padding::zeros : ltxmem::Padding::reflect),
         before_((padding.causal ? 2 : 1) + extra_frames),
         after_(padding.causal ? 0 : 1) {}
@@ -66,7 +68,7 @@ class VideoConvolution {
           .pad_before = {output.front, 1 - (to.rows.begin - from.rows.begin),
                          1 - (to.columns.begin - from.columns.begin)},
           .pad_after = {output.behind, 1 - (from.rows.end - to.rows.end), 1 - (from.columns.end - to.columns.end)},
-          .padding = {ltxmem::Padding::replicate, space_, space_}};
+          .padding = {time_, space_, space_}};
       if (!residual.empty()) residual = residual.rows(0, output.frames);
       backend.convolve(
           x,
@@ -79,6 +81,7 @@ class VideoConvolution {
  private:
   ltxmem::WeightMatrix weight_;
   ltxmem::WeightVector bias_;
+  ltxmem::Padding time_;
   ltxmem::Padding space_;
   std::int64_t before_;
   std::int64_t after_;
