@@ -6,8 +6,10 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "runtime/rank_workspaces.hpp"
@@ -37,13 +39,10 @@ class TransformerModel::BoundTo final : public Bound {
         kept_(static_cast<std::size_t>(runtime.settings().ranks.working())) {}
 
   std::vector<Runtime::Plan> plan(const TransformerInput& input, const TransformerOutput& output) const override {
-    const ltxmem::Partition video = shares_of(input);
-    return RankWorkspaces::plan(
-        runtime_, [&](int rank) { return kind_of(rank, video, input); },
-        [&](PlanRanks& ranks, PlanBackend& backend, ltxmem::Workspace& workspace) {
-          Kept<PlanBackend> kept(backend, *this, input, video.count(ranks.rank()), workspace);
-          pass(dry_, backend, TokenShares<PlanRanks>{ranks, video}, kept, input, output, workspace);
-        });
+    std::vector<std::int64_t> shapes = shapes_of(input, output);
+    auto known = plans_.find(shapes);
+    if (known == plans_.end()) known = plans_.emplace(std::move(shapes), plan_anew(input, output)).first;
+    return known->second;
   }
 
   void predict(const TransformerInput& input, const TransformerOutput& output) override {
@@ -96,6 +95,44 @@ class TransformerModel::BoundTo final : public Bound {
     BlockStream<Backend> blocks;
     std::optional<SavedPrefix<T, Backend>> prefix;
   };
+
+  std::vector<Runtime::Plan> plan_anew(const TransformerInput& input, const TransformerOutput& output) const {
+    const ltxmem::Partition video = shares_of(input);
+    return RankWorkspaces::plan(
+        runtime_, [&](int rank) { return kind_of(rank, video, input); },
+        [&](PlanRanks& ranks, PlanBackend& backend, ltxmem::Workspace& workspace) {
+          Kept<PlanBackend> kept(backend, *this, input, video.count(ranks.rank()), workspace);
+          pass(dry_, backend, TokenShares<PlanRanks>{ranks, video}, kept, input, output, workspace);
+        });
+  }
+
+  /// All of a call that its plan depends on: what there is and how much of it, but no value.
+  static std::vector<std::int64_t> shapes_of(const TransformerInput& input, const TransformerOutput& output) {
+    std::vector<std::int64_t> shapes{input.prefix.blocks, static_cast<std::int64_t>(input.prefix.role)};
+    const auto add = [&]<std::size_t rank>(const ltxmem::Extents<rank>& extents) {
+      shapes.insert(shapes.end(), extents.begin(), extents.end());
+    };
+    for (const std::optional<StreamInput>* stream : {&input.video, &input.audio}) {
+      shapes.push_back(stream->has_value() ? 1 : 0);
+      if (!stream->has_value()) continue;
+      const StreamInput& given = **stream;
+      add(given.latent.extents());
+      add(given.timestep_index.extents());
+      add(given.context.extents());
+      add(given.attention_mask.extents());
+      add(ltxmem::Extents<2>{static_cast<std::int64_t>(given.timesteps.size()), given.enabled ? 1 : 0});
+      if (given.positions == nullptr) continue;
+      add(ltxmem::Extents<2>{given.positions->tokens(), given.positions->axes()});
+      for (const auto& axis : given.positions->midpoints) shapes.push_back(static_cast<std::int64_t>(axis.size()));
+    }
+    for (const BlockSkips& skips : input.skips) {
+      shapes.push_back((skips.video_self ? 1 : 0) + (skips.audio_self ? 2 : 0) + (skips.audio_to_video ? 4 : 0) +
+                       (skips.video_to_audio ? 8 : 0));
+    }
+    add(output.video.extents());
+    add(output.audio.extents());
+    return shapes;
+  }
 
   static std::int64_t tokens_of(const std::optional<StreamInput>& stream) { return stream ? stream->tokens() : 0; }
 
@@ -167,6 +204,7 @@ class TransformerModel::BoundTo final : public Bound {
   std::optional<RankWorkspaces> workspaces_;
   std::vector<std::unique_ptr<Kept<HostBackend>>> kept_;  // by working rank; go before their memory
   bool has_prefix_ = false;
+  mutable std::map<std::vector<std::int64_t>, std::vector<Runtime::Plan>> plans_;  ///< by shapes_of
 };
 
 TransformerModel::TransformerModel(Runtime& runtime, const Checkpoint& checkpoint)
