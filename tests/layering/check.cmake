@@ -35,14 +35,13 @@ set(foreign
   "(^|/)onednn_[^/]*$ includes oneapi/dnnl/.*"
   "(^|/)onednn_[^/]*$ includes dlfcn\\.h"
   "(^|/)highway_[^/]*$ includes hwy/.*"
-  "(^|/)highway_[^/]*$ includes (cpuid|unistd|sys/syscall)\\.h"
-  "(^|/)avx512_[^/]*$ includes immintrin\\.h"
+  "(^|/)amx_[^/]*$ includes (cpuid|immintrin|unistd|sys/syscall)\\.h"
   "(^|/)mpi_[^/]*$ includes mpi\\.h"
   "(^|/)nccl_[^/]*$ includes nccl\\.h"
   "(^|/)nccl_[^/]*$ includes cuda.*\\.h"
   "(^|/)cuda_[^/]*$|\\.cuh$ includes (cuda|cublas|cub/|nvtx3/|thrust/).*"
   "^io/ includes (fcntl|unistd|sys/[a-z]+)\\.h")
-set(optional "(^|/)(onednn|highway|avx512|mpi|nccl|cuda)_[^/]*$|\\.cuh$")
+set(optional "(^|/)(onednn|highway|amx|mpi|nccl|cuda)_[^/]*$|\\.cuh$")
 
 set(violations "")
 macro(violation text)

@@ -12,10 +12,10 @@
 #include <cstring>
 #include <vector>
 
+#include "ltxmem/backend/cpu/amx_tiles.hpp"
+
 #if defined(__x86_64__) && defined(__linux__)
 #include <immintrin.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 namespace {
 
@@ -57,15 +57,8 @@ __attribute__((target("avx512f,avx512bf16"))) void pair_products() {
   for (int i = 0; i < chains; ++i) benchmark::DoNotOptimize(_mm512_cvtss_f32(sums[i]));
 }
 
-struct alignas(64) TileConfiguration {
-  std::uint8_t palette, start_row, reserved[14];
-  std::uint16_t row_bytes[16];
-  std::uint8_t rows[16];
-};
-constexpr TileConfiguration whole_tiles{1, 0, {}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
-
 __attribute__((target("amx-tile,amx-bf16"))) void tile_products() {
-  _tile_loadconfig(&whole_tiles);
+  _tile_loadconfig(&ltxmem::cpu::whole_tiles);
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);
@@ -81,16 +74,6 @@ __attribute__((target("amx-tile,amx-bf16"))) void tile_products() {
   _tile_release();
 }
 
-/// Linux lends the registers of matrix tiles to those who ask: ARCH_REQ_XCOMP_PERM for XFEATURE_XTILEDATA.
-bool has_tiles() {
-  unsigned a = 7;
-  unsigned b = 0;
-  unsigned c = 0;
-  unsigned d = 0;
-  __asm__("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
-  return (d & 1U << 22) != 0 && syscall(SYS_arch_prctl, 0x1023L, 18L) == 0;
-}
-
 const bool registered = [] {
   const auto add = [](const char* name, double flops, void (*work)()) {
     benchmark::RegisterBenchmark(name,
@@ -104,7 +87,7 @@ const bool registered = [] {
   };
   if (__builtin_cpu_supports("avx512f")) add("limits/f32_multiply_add", 32.0 * chains * steps, multiply_adds);
   if (__builtin_cpu_supports("avx512bf16")) add("limits/bf16_pairs", 64.0 * chains * steps, pair_products);
-  if (has_tiles()) add("limits/bf16_tiles", 4.0 * 16384.0 * steps, tile_products);
+  if (ltxmem::cpu::has_matrix_tiles()) add("limits/bf16_tiles", 4.0 * 16384.0 * steps, tile_products);
   return true;
 }();
 

@@ -10,6 +10,7 @@
 #define LTXMEM_HIGHWAY_ATTENTION_TOGGLE
 #endif
 
+#include <atomic>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -20,6 +21,7 @@
 #include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
+#include "ltxmem/backend/cpu/amx_tiles.hpp"
 #include "ltxmem/backend/cpu/attention_kernel.hpp"
 #include "ltxmem/backend/cpu/portable_attention.hpp"
 #include "ltxmem/core/dtype.hpp"

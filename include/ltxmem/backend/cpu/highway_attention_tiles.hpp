@@ -5,52 +5,13 @@
 // highway_attention_kernel.hpp includes it behind highway_attention_pairs.hpp. Empty when included by anybody else.
 #ifdef LTXMEM_HIGHWAY_ATTENTION_PAIRS
 
-#include <atomic>
-
-#if defined(__linux__) && defined(__x86_64__)
-#include <cpuid.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-#endif
-
 HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512bf16,amx-tile,amx-bf16")
 namespace ltxmem::cpu::HWY_NAMESPACE {
 
-/// Whether the processor has the instructions and the kernel of the operating system lets this process use them: their
-/// registers are 8 KiB of state per thread, which Linux (since 5.16) wants to be asked for.
-inline bool has_matrix_tiles() {
-#if defined(__linux__) && defined(__x86_64__)
-  unsigned eax = 0;
-  unsigned ebx = 0;
-  unsigned ecx = 0;
-  unsigned edx = 0;
-  constexpr unsigned amx_bf16 = 1U << 22;
-  if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0 || (edx & amx_bf16) == 0) return false;
-  constexpr long request_permission = 0x1023;  // ARCH_REQ_XCOMP_PERM
-  constexpr long tile_data = 18;               // XFEATURE_XTILEDATA
-  return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
-#else
-  return false;
-#endif
-}
-
 /// Whole tiles only: 16 rows by 32 channels of queries and keys, 16 channels of values.
 inline bool takes_tiles(const AttentionQuantum& quantum) {
-  static const bool available = has_matrix_tiles();
-  return available && quantum.head_dim % 32 == 0;
+  return has_matrix_tiles() && quantum.head_dim % 32 == 0;
 }
-
-struct alignas(64) TileConfiguration {
-  std::uint8_t palette;
-  std::uint8_t start_row;
-  std::uint8_t reserved[14];
-  std::uint16_t row_bytes[16];
-  std::uint8_t rows[16];
-};
-
-/// Eight tiles of 16 rows of 64 bytes.
-inline constexpr TileConfiguration tile_configuration{
-    1, 0, {}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
 
 // Tiles 0 to 3 are 32 x 32 sums, 4 and 5 two tiles of the first factor below each other, 6 and 7 two of the second one
 // beside each other. The instructions want literal numbers, and GCC's know nothing of the memory that they read: hence
@@ -119,7 +80,7 @@ HWY_INLINE void accumulate_tiles(const AttentionQuantum& quantum, const float (&
 }
 
 inline void append_tiles(const AttentionQuantum& quantum) {
-  _tile_loadconfig(&tile_configuration);
+  _tile_loadconfig(&whole_tiles);
   for (std::int64_t row = 0; row < quantum.rows; row += attention_tile_rows) {
     score_tiles(quantum, quantum.queries + row * quantum.head_dim / 2);
     float rescale[attention_tile_rows];

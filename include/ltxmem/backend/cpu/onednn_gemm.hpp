@@ -15,6 +15,7 @@
 #include <string_view>
 #include <type_traits>
 
+#include "ltxmem/backend/cpu/amx_gemm.hpp"
 #include "ltxmem/backend/cpu/gemm.hpp"
 #include "ltxmem/backend/cpu/portable_gemm.hpp"
 
@@ -51,12 +52,12 @@ class OneOpenMpThread {
 
 /// Matrix product by oneDNN's matmul, float and bfloat16, with weights used as they lie in the file.
 ///
-/// Only implementations named "brg" for AVX-512 keep the bits of a row whatever the number of rows and columns: measured,
-/// not promised by oneDNN, and tested. "gemm:jit", which 2.6 takes on AVX2, does not; nor does "brg" on matrix tiles
-/// (AMX), whose order of summation follows the shape, so that such processors multiply bfloat16 in pairs. What has no such
-/// implementation on this processor or in this version (half in 2.6, bfloat16 without its instructions, everything on
-/// AVX2) is left to PortableGemm, by element type and so for all shapes alike; on AVX2 float then runs at half of
-/// oneDNN's speed.
+/// Only implementations named "brg" for AVX-512 keep the bits of a row whatever the number of rows and columns:
+/// measured, not promised by oneDNN, and tested. "gemm:jit", which 2.6 takes on AVX2, does not; nor does "brg" on
+/// matrix tiles (AMX): it cuts the inputs into blocks whose size follows from the number of rows and columns.
+/// Processors with tiles multiply bfloat16 by AmxGemm. What has no implementation on this processor or in this version
+/// (half in 2.6, bfloat16 without its instructions, everything on AVX2) is left to PortableGemm, by element type and so
+/// for all shapes alike; on AVX2 float then runs at half of oneDNN's speed.
 ///
 /// Memory    scratch: at most half a MiB for oneDNN; an implementation that asks for more is not used. Outside of it
 ///           oneDNN keeps compiled code, at most about 0.8 MiB per shape, and makes some small allocations per call
@@ -70,7 +71,7 @@ class OneDnnGemm {
 
   template <Element T>
   static constexpr std::size_t scratch_bytes() {
-    return std::max(library_scratch_bytes, PortableGemm::scratch_bytes<T>());
+    return std::max({library_scratch_bytes, AmxGemm::scratch_bytes(), PortableGemm::scratch_bytes<T>()});
   }
 
   template <Element T>
@@ -78,6 +79,9 @@ class OneDnnGemm {
                 std::byte* scratch) const {
     expects(x.is_dense() && w.is_dense(), "onednn gemm: an operand has gaps between its rows");
     if (product.empty()) return;
+    if constexpr (std::is_same_v<T, bfloat16>) {
+      if (AmxGemm::available()) return AmxGemm::multiply(x, w, product, scratch);
+    }
     const Primitive* primitive =
         native<T>() && !x.empty() ? &find({x.extent(0), w.extent(0), x.extent(1), data_type<T>}) : nullptr;
     if (primitive == nullptr || !primitive->matmul) {
@@ -95,9 +99,10 @@ class OneDnnGemm {
     stream.wait();
   }
 
-  /// What multiplies T here: oneDNN's name of its implementation, or "portable".
+  /// What multiplies T here: oneDNN's name of its implementation, "amx" or "portable".
   template <Element T>
   std::string implementation() const {
+    if (std::is_same_v<T, bfloat16> && AmxGemm::available()) return "amx";
     return native<T>() ? find({row_quantum, gemm_columns, 1024, data_type<T>}).name : "portable";
   }
 
