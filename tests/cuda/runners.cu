@@ -9,9 +9,7 @@
 
 #include "cuda/for_each_kernels.hpp"
 #include "cuda/session.cuh"
-#include "ltxmem/ops/group_norm.hpp"
-#include "ltxmem/stores/host_row_store.hpp"
-#include "ltxmem/stores/recomputed_row_store.hpp"
+#include "ltxmem/ltxmem.hpp"  // all of it must compile under nvcc
 
 namespace ltxmem::test::on_device {
 

@@ -17,8 +17,7 @@ namespace ltxmem {
 ///
 /// Computes  product = x w^T for float, bfloat16 and half; the inputs are widened to float while they are packed
 /// Memory    scratch: row_quantum rows of one depth block and one strip of w, in float
-/// Numerics  each element sums its products in order within blocks of 256 inputs, then the blocks in order; padding
-/// rows
+/// Numerics  each element sums its products in order within blocks of 256 inputs, then the blocks in order; padding rows
 ///           and columns run through the same code, so position and neighbours do not matter
 /// Source    Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008
 class PortableGemm {
@@ -50,7 +49,7 @@ class PortableGemm {
         const std::int64_t width = std::min(tile_columns, columns - column);
         pack<tile_columns>(w.rows(column, width).columns(begin, count), packed_w);
         for (std::int64_t row = 0; row < rows; row += tile_rows) {
-          Vector tile[tile_rows][2];
+          Tile tile;
           multiply_tile(packed_x + row * count, packed_w, count, tile);
           add_tile(tile, begin == 0, product.rows(row, std::min(tile_rows, rows - row)).columns(column, width));
         }
@@ -66,6 +65,11 @@ class PortableGemm {
   static constexpr std::int64_t tile_rows = 6;  // with two vectors of columns: 12 sums, which fit 16 registers
   static constexpr std::int64_t tile_columns = 2 * lanes;
 
+  /// Sums of a register tile. nvcc forgets that arrays of its own of such a type are arrays of vectors.
+  struct Tile {
+    Vector sums[tile_rows][2];
+  };
+
   /// Up to Width rows of a matrix as [column][Width], missing rows as zeros.
   template <std::int64_t Width, class T>
   static void pack(TensorView<const T, 2> from, float* to) {
@@ -77,24 +81,24 @@ class PortableGemm {
     }
   }
 
-  static void multiply_tile(const float* x, const float* w, std::int64_t count, Vector (&tile)[tile_rows][2]) {
-    Vector sum[tile_rows][2] = {};
+  static void multiply_tile(const float* x, const float* w, std::int64_t count, Tile& tile) {
+    Tile sum = {};
     for (std::int64_t k = 0; k < count; ++k, x += tile_rows, w += tile_columns) {
       Vector left;
       Vector right;
       std::memcpy(&left, w, sizeof left);
       std::memcpy(&right, w + lanes, sizeof right);
       for (std::int64_t row = 0; row < tile_rows; ++row) {
-        sum[row][0] += x[row] * left;
-        sum[row][1] += x[row] * right;
+        sum.sums[row][0] += x[row] * left;
+        sum.sums[row][1] += x[row] * right;
       }
     }
     std::memcpy(&tile, &sum, sizeof sum);
   }
 
-  static void add_tile(const Vector (&tile)[tile_rows][2], bool first, TensorView<float, 2> to) {
+  static void add_tile(const Tile& tile, bool first, TensorView<float, 2> to) {
     float values[tile_rows][tile_columns];
-    std::memcpy(values, tile, sizeof values);
+    std::memcpy(values, &tile, sizeof values);
     for (std::int64_t row = 0; row < to.extent(0); ++row) {
       float* target = to.data() + row * to.stride(0);
       for (std::int64_t column = 0; column < to.extent(1); ++column) {
