@@ -11,6 +11,7 @@
 #include "backend/cpu/convolution_suite.hpp"
 #include "backend/cpu/linear_suite.hpp"
 #include "cuda/runners.hpp"
+#include "ffn/chunked_ffn_suite.hpp"
 #include "ltxmem/backend/cuda/cuda_device.hpp"
 #include "support/attention_reference.hpp"
 
@@ -40,7 +41,8 @@ std::vector<Out> run(const LinearProblem<T, W, Out>& problem, const Parts& parts
 }
 
 template <class T>
-AttentionOutput<T> attend(const AttentionProblem<T>& p, std::int64_t query_tile, std::int64_t key_tile, on_device::Keys keys) {
+AttentionOutput<T> attend(const AttentionProblem<T>& p, std::int64_t query_tile, std::int64_t key_tile,
+                          on_device::Keys keys) {
   AttentionOutput<T> got{std::vector<T>(p.q.size()), std::vector<float>(static_cast<std::size_t>(p.queries * p.heads))};
   const TiledAttentionOptions options{.heads = p.heads,
                                       .kv_heads = p.kv_heads,
@@ -335,6 +337,32 @@ TEMPLATE_TEST_CASE("a chunked feed-forward network on a device matches the refer
   CHECK(relative_error(once, expected) < 4 * linear_tolerance<T>(hidden));
   CHECK(same_bits(run_ffn({.token_chunk = 256}), once));
   CHECK(relative_error(run_ffn({.token_chunk = 256, .hidden_chunk = 24}), expected) < 4 * linear_tolerance<T>(hidden));
+}
+
+TEMPLATE_TEST_CASE("a gated feed-forward network on a device matches the reference", "[device]", float, bfloat16,
+                   half) {
+  if (!has_device()) return;
+  using T = TestType;
+  const FfnProblem<T> p(300, 16, 40, 24);
+  const auto sums = [&](const RandomMatrix<T>& w) {
+    return reference_product(p.x.doubles(), w.doubles(), p.tokens, p.hidden, 16);
+  };
+  std::vector<double> activations = sums(p.gate);
+  const std::vector<double> values = sums(p.up);
+  for (std::size_t i = 0; i < activations.size(); ++i) {
+    activations[i] = reference_activation(Activation::gelu_tanh, activations[i]) * values[i];
+  }
+  const std::vector<double> expected = reference_product(activations, p.down.doubles(), p.tokens, 24, p.hidden);
+  const auto run = [&](const ChunkedFfnOptions& options) {
+    std::vector<T> y(static_cast<std::size_t>(p.tokens * 24));
+    on_device::gated_ffn<T>(p.x.view(), p.gate.weight(), p.up.weight(), p.down.weight(), options,
+                            {y.data(), {p.tokens, 24}});
+    return y;
+  };
+  const std::vector<T> once = run({});
+  CHECK(relative_error(once, expected) < 4 * linear_tolerance<T>(p.hidden));
+  CHECK(same_bits(run({.token_chunk = 256}), once));
+  CHECK(relative_error(run({.token_chunk = 256, .hidden_chunk = 24}), expected) < 4 * linear_tolerance<T>(p.hidden));
 }
 
 TEST_CASE("rows stream through two slots, in and out, while they are worked on", "[device]") {

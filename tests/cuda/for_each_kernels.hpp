@@ -4,8 +4,10 @@
 
 #include "ltxmem/backend/cuda/kernels/elementwise.cuh"
 #include "ltxmem/core/tensor_view.hpp"
+#include "ltxmem/ffn/chunked_gated_ffn.hpp"
 #include "ltxmem/ops/group_norm.hpp"
 #include "ltxmem/parallel/message_ranks.hpp"
+#include "ltxmem/parallel/tensor_parallel_linear.hpp"
 
 /// The functions that the tests run by for_each, and every kernel that this makes.
 
@@ -24,12 +26,15 @@ void visit_for_each_kernels(Visit visit) {
   const auto element = [&]<class T>() {
     visit(&cuda::for_each_item<ltxmem::detail::GroupChunkMoments<T>>);
     visit(&cuda::for_each_item<ltxmem::detail::GroupNormApply<T>>);
+    visit(&cuda::for_each_item<ltxmem::detail::FinishRows<T>>);
   };
   element.template operator()<float>();
   element.template operator()<bfloat16>();
   element.template operator()<half>();
   visit(&cuda::for_each_item<ltxmem::detail::GroupMoments>);
   visit(&cuda::for_each_item<ltxmem::detail::GroupChannelTable>);
+  visit(&cuda::for_each_item<ltxmem::detail::RowNumbers>);
+  visit(&cuda::for_each_item<ltxmem::detail::StartSums>);
   visit(&cuda::for_each_item<DoubleValues>);
   visit(&cuda::for_each_item<ltxmem::detail::ReduceRanks<float>>);
 }

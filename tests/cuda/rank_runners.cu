@@ -8,7 +8,9 @@
 
 #include "cuda/session.cuh"
 #include "ltxmem/attention/ring_attention.hpp"
+#include "ltxmem/attention/ulysses_attention.hpp"
 #include "ltxmem/parallel/nccl_communicator.hpp"
+#include "ltxmem/parallel/tensor_parallel_linear.hpp"
 
 namespace ltxmem::test::on_device {
 
@@ -50,6 +52,17 @@ TensorView<T, 2> shard_of(Session& session, TensorView<const T, 2> whole, const 
   return shard;
 }
 
+/// The way back, of a result.
+template <class T>
+void bring_back(Session& session, TensorView<T, 2> shard, const Partition& partition, int rank,
+                TensorView<T, 2> whole) {
+  std::int64_t row = 0;
+  for (const Segment& segment : partition.segments(rank)) {
+    session.down(shard.rows(row, segment.count), whole.rows(segment.begin, segment.count));
+    row += segment.count;
+  }
+}
+
 }  // namespace
 
 template <Element T>
@@ -75,12 +88,51 @@ void ring_attention(const AttentionTile<T>& whole, const Partition& queries, con
       const Ring attention(options);
       attention(backend, TensorView<const T, 2>(q), store, queries, keys, result, arena, AttentionExtras{});
     });
-    std::int64_t row = 0;
-    for (const Segment& segment : queries.segments(rank)) {
-      session.down(result.rows(row, segment.count), out.rows(segment.begin, segment.count));
-      row += segment.count;
-    }
+    bring_back(session, result, queries, rank, out);
   });
+}
+
+template <Element T>
+void ulysses_attention(const AttentionTile<T>& whole, const Partition& tokens, TensorView<T, 2> out) {
+  using Ulysses = UlyssesAttention<T, CudaBackend, NcclCommunicator>;
+  const TiledAttentionOptions options{
+      .heads = whole.heads, .kv_heads = whole.kv_heads, .scale = whole.scale, .causal = whole.causal};
+  on_ranks(tokens.ranks(), {}, [&](int rank, Session& session, NcclCommunicator& ranks) {
+    SingleRank ring;
+    const TensorView<T, 2> q = shard_of(session, whole.q, tokens, rank);
+    const TensorView<T, 2> k = shard_of(session, whole.k, tokens, rank);
+    const TensorView<T, 2> v = shard_of(session, whole.v, tokens, rank);
+    const std::size_t bytes =
+        Ulysses::workspace_bytes(session.backend, ranks, ring, tokens, tokens, whole.head_dim(), options);
+    session.within(bytes, [&](Arena& arena) {
+      const Ulysses attention(options);
+      attention(session.backend, ranks, ring, TensorView<const T, 2>(q), TensorView<const T, 2>(k),
+                TensorView<const T, 2>(v), tokens, tokens, q, arena);
+    });
+    bring_back(session, q, tokens, rank, out);
+  });
+}
+
+template <Element T>
+std::vector<std::vector<T>> tensor_parallel_ffn(TensorView<const T, 2> x, const WeightMatrix& up,
+                                                const WeightMatrix& down, const Partition& hidden,
+                                                const ChunkedFfnOptions& options) {
+  using Layer = TensorParallelLinear<DenseLinear, NcclCommunicator>;
+  const Extents<2> extents{x.extent(0), down.rows};
+  std::vector<std::vector<T>> results(static_cast<std::size_t>(hidden.ranks()));
+  on_ranks(hidden.ranks(), {}, [&](int rank, Session& session, NcclCommunicator& ranks) {
+    const ChunkedFFN<T, CudaBackend, Layer> network(Layer::by_outputs(DenseLinear(session.up(up), {}), hidden, ranks),
+                                                    Layer::by_inputs(DenseLinear(session.up(down), {}), hidden, ranks));
+    const TensorView<T, 2> device_x = session.up(x);
+    const TensorView<T, 2> device_y = session.blank<T>(extents);
+    session.within(network.workspace_bytes(session.backend, x.extent(0), options), [&](Arena& arena) {
+      network(session.backend, TensorView<const T, 2>(device_x), {}, device_y, arena, options);
+    });
+    std::vector<T>& y = results[static_cast<std::size_t>(rank)];
+    y.resize(static_cast<std::size_t>(element_count(extents)));
+    session.down(device_y, TensorView<T, 2>(y.data(), extents));
+  });
+  return results;
 }
 
 std::vector<std::vector<float>> all_reduce(const std::vector<std::vector<float>>& rows) {
@@ -115,8 +167,14 @@ std::string wait_in_vain(std::chrono::milliseconds deadline) {
   return text;
 }
 
-template void ring_attention(const AttentionTile<float>&, const Partition&, const Partition&, TensorView<float, 2>);
-template void ring_attention(const AttentionTile<bfloat16>&, const Partition&, const Partition&,
-                             TensorView<bfloat16, 2>);
+// NOLINTBEGIN
+#define RUNNERS(T)                                                                                             \
+  template void ring_attention(const AttentionTile<T>&, const Partition&, const Partition&, TensorView<T, 2>); \
+  template void ulysses_attention(const AttentionTile<T>&, const Partition&, TensorView<T, 2>);                \
+  template std::vector<std::vector<T>> tensor_parallel_ffn(                                                    \
+      TensorView<const T, 2>, const WeightMatrix&, const WeightMatrix&, const Partition&, const ChunkedFfnOptions&);
+RUNNERS(float)
+RUNNERS(bfloat16)
+// NOLINTEND
 
 }  // namespace ltxmem::test::on_device

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "ltxmem/backend/operations.hpp"
+#include "ltxmem/ffn/chunked_ffn.hpp"
 #include "ltxmem/parallel/partition.hpp"
 
 /// Ranks that are threads with a device each, under NCCL, on operands in host memory; see runners.hpp.
@@ -17,6 +18,16 @@ namespace ltxmem::test::on_device {
 template <Element T>
 void ring_attention(const AttentionTile<T>& whole, const Partition& queries, const Partition& keys,
                     TensorView<T, 2> out);
+
+/// UlyssesAttention likewise, all ranks in one row.
+template <Element T>
+void ulysses_attention(const AttentionTile<T>& whole, const Partition& tokens, TensorView<T, 2> out);
+
+/// A feed-forward network without biases whose hidden channels are shared out; y of every rank.
+template <Element T>
+std::vector<std::vector<T>> tensor_parallel_ffn(TensorView<const T, 2> x, const WeightMatrix& up,
+                                                const WeightMatrix& down, const Partition& hidden,
+                                                const ChunkedFfnOptions& options);
 
 /// Every rank's rows after all_reduce by sum, and a barrier.
 std::vector<std::vector<float>> all_reduce(const std::vector<std::vector<float>>& rows);

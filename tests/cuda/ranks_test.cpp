@@ -6,11 +6,12 @@
 #include <vector>
 
 #include "cuda/rank_runners.hpp"
+#include "ffn/chunked_ffn_suite.hpp"
 #include "ltxmem/backend/cuda/cuda_device.hpp"
 #include "support/attention_reference.hpp"
 #include "support/catch.hpp"
 
-/// NcclCommunicator and RingAttention on it, one rank for each device.
+/// NcclCommunicator and what computes over it, one rank for each device.
 
 using namespace ltxmem;
 using namespace ltxmem::test;
@@ -47,6 +48,41 @@ TEMPLATE_TEST_CASE("ring attention under NCCL matches double precision", "[devic
     std::vector<T> out(p.q.size());
     on_device::ring_attention<T>(whole, partition, partition, {out.data(), whole.q.extents()});
     CHECK(relative_error(out, expected) < (std::is_same_v<T, float> ? 4e-6 : 2.5 * rounding<T>));
+  }
+}
+
+TEMPLATE_TEST_CASE("attention by heads under NCCL matches double precision", "[device][ranks]", float, bfloat16) {
+  if (!has_devices(3)) return;
+  using T = TestType;
+  AttentionProblem<T> p{.queries = 41, .keys = 41, .heads = 4, .kv_heads = 2, .head_dim = 64};
+  p.randomise(10);
+  const AttentionTile<T> whole = tile_of(p);
+  const std::vector<double> expected = reference_attention(p).out;
+  for (const std::int64_t first : {std::int64_t{14}, std::int64_t{0}}) {
+    const Partition tokens = Partition::of_counts(std::vector<std::int64_t>{first, 20, p.keys - 20 - first});
+    std::vector<T> out(p.q.size());
+    on_device::ulysses_attention<T>(whole, tokens, {out.data(), whole.q.extents()});
+    CHECK(relative_error(out, expected) < (std::is_same_v<T, float> ? 4e-6 : 2.5 * rounding<T>));
+  }
+}
+
+TEMPLATE_TEST_CASE("a network whose hidden channels are shared under NCCL is the network", "[device][ranks]", float,
+                   bfloat16) {
+  if (!has_devices(3)) return;
+  using T = TestType;
+  const FfnProblem<T> p(37, 24, 40, 18);
+  const std::vector<double> sums = reference_product(p.x.doubles(), p.up.doubles(), p.tokens, p.hidden, 24);
+  std::vector<double> activations;
+  for (const double sum : sums) activations.push_back(reference_activation(Activation::gelu_tanh, sum));
+  const std::vector<double> expected = reference_product(activations, p.down.doubles(), p.tokens, 18, p.hidden);
+  for (const std::int64_t first : {std::int64_t{13}, std::int64_t{0}}) {
+    const Partition hidden = Partition::of_counts(std::vector<std::int64_t>{first, 8, p.hidden - 8 - first});
+    const auto whole = on_device::tensor_parallel_ffn<T>(p.x.view(), p.up.weight(), p.down.weight(), hidden, {});
+    CHECK(relative_error(whole[0], expected) < (std::is_same_v<T, float> ? 4e-6 : 2.5 * rounding<T>));
+    const auto chunked =
+        on_device::tensor_parallel_ffn<T>(p.x.view(), p.up.weight(), p.down.weight(), hidden, {.token_chunk = 16});
+    for (const std::vector<T>& y : whole) CHECK(same_bits(y, whole[0]));
+    for (const std::vector<T>& y : chunked) CHECK(same_bits(y, whole[0]));
   }
 }
 

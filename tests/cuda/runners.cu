@@ -215,6 +215,20 @@ void ffn(TensorView<const T, 2> x, const WeightMatrix& up, const WeightVector& u
   session.down(device_y, y);
 }
 
+template <Element T>
+void gated_ffn(TensorView<const T, 2> x, const WeightMatrix& gate, const WeightMatrix& up, const WeightMatrix& down,
+               const ChunkedFfnOptions& options, TensorView<T, 2> y) {
+  Session session;
+  const auto layer = [&](const WeightMatrix& weight) { return DenseLinear(session.up(weight), {}); };
+  const ChunkedGatedFFN<T, CudaBackend> network(layer(gate), layer(up), layer(down));
+  const TensorView<T, 2> device_x = session.up(x);
+  const TensorView<T, 2> device_y = session.blank<T>(y.extents());
+  session.within(network.workspace_bytes(session.backend, x.extent(0), options), [&](Arena& arena) {
+    network(session.backend, TensorView<const T, 2>(device_x), {}, device_y, arena, options);
+  });
+  session.down(device_y, y);
+}
+
 void double_through_slots(TensorView<const float, 2> from, std::int64_t slot_rows, TensorView<float, 2> to) {
   Session session;
   PinnedResource pinned;
@@ -287,7 +301,9 @@ LINEAR(ltxmem::half, float)
                                 TensorView<const float, 2>, TensorView<T, 2>, TensorView<float, 2>);                  \
   template void merged_attention(const AttentionTile<T>&, TensorView<T, 2>);                                          \
   template void ffn(TensorView<const T, 2>, const WeightMatrix&, const WeightVector&, const WeightMatrix&,            \
-                    const WeightVector&, const ChunkedFfnOptions&, const LinearEpilogue<T>&, TensorView<T, 2>);
+                    const WeightVector&, const ChunkedFfnOptions&, const LinearEpilogue<T>&, TensorView<T, 2>);       \
+  template void gated_ffn(TensorView<const T, 2>, const WeightMatrix&, const WeightMatrix&, const WeightMatrix&,      \
+                          const ChunkedFfnOptions&, TensorView<T, 2>);
 RUNNERS(float)
 RUNNERS(bfloat16)
 RUNNERS(ltxmem::half)

@@ -55,6 +55,11 @@ void ffn(TensorView<const T, 2> x, const WeightMatrix& up, const WeightVector& u
          const WeightVector& down_bias, const ChunkedFfnOptions& options, const LinearEpilogue<T>& epilogue,
          TensorView<T, 2> y);
 
+/// The gated one, without biases.
+template <Element T>
+void gated_ffn(TensorView<const T, 2> x, const WeightMatrix& gate, const WeightMatrix& up, const WeightMatrix& down,
+               const ChunkedFfnOptions& options, TensorView<T, 2> y);
+
 /// rows copied in and out again in slots of so many rows by both queues, doubled on the device in between.
 void double_through_slots(TensorView<const float, 2> from, std::int64_t slot_rows, TensorView<float, 2> to);
 

@@ -57,8 +57,8 @@ TEMPLATE_TEST_CASE("chunked ffn: token chunks and threads change no bit", "", fl
   for (const std::int64_t chunk : {1, 100, 256, 257, 512, 899, 900, 901, 100000}) {
     for (const int threads : {1, 3}) {
       CAPTURE(chunk, threads);
-      CHECK(equal_bits(run_network<Cpu>(ffn, problem, {.token_chunk = chunk}, threads), whole));
-      CHECK(equal_bits(run_network<Cpu>(ffn, problem, {.token_chunk = chunk, .hidden_chunk = 35}, threads), halves));
+      CHECK(same_bits(run_network<Cpu>(ffn, problem, {.token_chunk = chunk}, threads), whole));
+      CHECK(same_bits(run_network<Cpu>(ffn, problem, {.token_chunk = chunk, .hidden_chunk = 35}, threads), halves));
     }
   }
 }
@@ -87,7 +87,7 @@ TEST_CASE("chunked ffn: y may be x and the residual at once") {
   LinearEpilogue<float> epilogue = problem.epilogue();
   epilogue.residual = problem.x.view();
   ffn(backend, problem.x.view(), epilogue, problem.x.view(), arena, options);
-  CHECK(equal_bits(problem.x.values, apart));
+  CHECK(same_bits(problem.x.values, apart));
 }
 
 TEST_CASE("chunked ffn: an addend of the caller is added once") {
@@ -187,7 +187,7 @@ TEST_CASE("chunked ffn: any layers will do, mixed at run time") {
   for (const ChunkedFfnOptions& options :
        {ChunkedFfnOptions{}, ChunkedFfnOptions{256, 0}, ChunkedFfnOptions{256, 30}}) {
     const std::vector<bfloat16> y = run_network<Cpu>(exact, problem, options);
-    CHECK(equal_bits(run_network<Cpu>(erased, problem, options, 2), y));
+    CHECK(same_bits(run_network<Cpu>(erased, problem, options, 2), y));
   }
 }
 
@@ -226,9 +226,9 @@ TEMPLATE_TEST_CASE("chunked ffn on onednn: token chunks and threads change no bi
   for (const std::int64_t chunk : {1, 257, 512, 900}) {
     for (const int threads : {1, 3}) {
       CAPTURE(chunk, threads);
-      CHECK(equal_bits(run_network<Backend>(ffn, problem, {.token_chunk = chunk}, threads), whole));
+      CHECK(same_bits(run_network<Backend>(ffn, problem, {.token_chunk = chunk}, threads), whole));
       CHECK(
-          equal_bits(run_network<Backend>(ffn, problem, {.token_chunk = chunk, .hidden_chunk = 35}, threads), halves));
+          same_bits(run_network<Backend>(ffn, problem, {.token_chunk = chunk, .hidden_chunk = 35}, threads), halves));
     }
   }
 }

@@ -26,10 +26,10 @@ TEMPLATE_TEST_CASE("any linear: has the bits and the workspace of the layer it h
   const QuantizedLinear quantized(q.weight(&scale), bias_view(bias));
   const LoraLinear<QuantizedLinear> lora(quantized, {{down.weight(), up.weight(), 0.5F}});
   const std::vector<Any> layers{DenseLinear(q.weight(&scale), bias_view(bias)), quantized, lora};
-  CHECK(equal_bits(apply<TestType>(layers[0], x), apply<TestType>(quantized, x)));
-  CHECK(equal_bits(apply<TestType>(layers[1], x), apply<TestType>(quantized, x)));
-  CHECK(equal_bits(apply<TestType>(layers[2], x), apply<TestType>(lora, x)));
-  CHECK(equal_bits(apply<float>(layers[2], x), apply<float>(lora, x)));
+  CHECK(same_bits(apply<TestType>(layers[0], x), apply<TestType>(quantized, x)));
+  CHECK(same_bits(apply<TestType>(layers[1], x), apply<TestType>(quantized, x)));
+  CHECK(same_bits(apply<TestType>(layers[2], x), apply<TestType>(lora, x)));
+  CHECK(same_bits(apply<float>(layers[2], x), apply<float>(lora, x)));
   const Cpu backend;
   CHECK(layers[2].workspace_bytes(backend, 30) == lora.template workspace_bytes<TestType>(backend, 30));
   CHECK(layers[2].inputs() == 40);
@@ -42,7 +42,7 @@ TEST_CASE("any linear: slices are slices of the layer it holds") {
   const std::vector<float> bias = random_values<float>(50, 5);
   const AnyLinear<float, Cpu> layer = DenseLinear(w.weight(), bias_view(bias));
   const std::vector<float> whole = apply<float>(layer, x);
-  CHECK(equal_bits(row_of_output_slices(layer, x, 17), whole));
+  CHECK(same_bits(row_of_output_slices(layer, x, 17), whole));
   CHECK(relative_error(sum_of_input_slices(layer, x, 13), as_doubles(whole)) < 1e-6);
 }
 
@@ -54,6 +54,6 @@ TEST_CASE("any linear: copies are independent values that share the layer") {
   const AnyLinear<float, Cpu> copy = layer;
   const std::vector<float> before = apply<float>(layer, x);
   layer = DenseLinear(v.weight());
-  CHECK(equal_bits(apply<float>(copy, x), before));
-  CHECK_FALSE(equal_bits(apply<float>(layer, x), before));
+  CHECK(same_bits(apply<float>(copy, x), before));
+  CHECK_FALSE(same_bits(apply<float>(layer, x), before));
 }

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
 #include <vector>
 
 #include "ltxmem/backend/cpu/backend.hpp"
@@ -14,6 +13,7 @@
 #include "ltxmem/weights/linear.hpp"
 #include "support/catch.hpp"
 #include "support/linear_reference.hpp"
+#include "support/numbers.hpp"
 
 /// Random matrices with their double precision twins, and the running of layers in exactly the workspace they ask for.
 
@@ -38,11 +38,6 @@ struct RandomMatrix {
 
 inline WeightVector bias_view(const std::vector<float>& bias) {
   return TensorView<const float, 1>(bias.data(), {static_cast<std::int64_t>(bias.size())});
-}
-
-template <class T>
-bool equal_bits(const std::vector<T>& a, const std::vector<T>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
 }
 
 /// y of a layer, computed in a workspace of exactly workspace_bytes; checks that this is the dry run's peak and the

@@ -66,10 +66,10 @@ TEMPLATE_TEST_CASE("lora linear: any number of adapters is added with its streng
 TEST_CASE("lora linear: without adapters it has the bits of its base, and strength zero too") {
   const LoraProblem<bfloat16> problem;
   const std::vector<bfloat16> base = apply<bfloat16>(problem.base(), problem.x);
-  CHECK(equal_bits(apply<bfloat16>(LoraLinear<DenseLinear>(problem.base(), {}), problem.x), base));
+  CHECK(same_bits(apply<bfloat16>(LoraLinear<DenseLinear>(problem.base(), {}), problem.x), base));
   std::vector<LoraAdapter> off = problem.adapters(1);
   off[0].strength = 0.0F;
-  CHECK(equal_bits(apply<bfloat16>(LoraLinear<DenseLinear>(problem.base(), off), problem.x), base));
+  CHECK(same_bits(apply<bfloat16>(LoraLinear<DenseLinear>(problem.base(), off), problem.x), base));
 }
 
 TEST_CASE("lora linear: slices carry their part of every adapter") {
@@ -78,7 +78,7 @@ TEST_CASE("lora linear: slices carry their part of every adapter") {
   const std::vector<float> whole = apply<float>(layer, problem.x);
   for (const std::int64_t width : {13, 45, 90}) {
     CAPTURE(width);
-    CHECK(equal_bits(row_of_output_slices(layer, problem.x, width), whole));
+    CHECK(same_bits(row_of_output_slices(layer, problem.x, width), whole));
     CHECK(relative_error(sum_of_input_slices(layer, problem.x, width), problem.expected(3)) < 2e-6);
   }
 }
@@ -86,7 +86,7 @@ TEST_CASE("lora linear: slices carry their part of every adapter") {
 TEST_CASE("lora linear: threads change no bit") {
   const LoraProblem<bfloat16> problem;
   const LoraLinear<DenseLinear> layer(problem.base(), problem.adapters(3));
-  CHECK(equal_bits(apply<bfloat16>(layer, problem.x, {}, 5), apply<bfloat16>(layer, problem.x)));
+  CHECK(same_bits(apply<bfloat16>(layer, problem.x, {}, 5), apply<bfloat16>(layer, problem.x)));
 }
 
 TEST_CASE("lora linear: the epilogue applies to the whole sum") {

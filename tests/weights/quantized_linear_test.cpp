@@ -19,7 +19,7 @@ TEMPLATE_TEST_CASE("quantized linear: y = scale x Q^T + bias", "", float, bfloat
   std::vector<double> expected = reference_product(x.doubles(), q.doubles(), 260, 70, 50);
   for (std::size_t i = 0; i < expected.size(); ++i) expected[i] = 0.0625 * expected[i] + as_double(bias[i % 70]);
   CHECK(relative_error(apply<TestType>(layer, x), expected) < 2 * rounding<TestType> + 1e-6);
-  CHECK(equal_bits(apply<TestType>(layer, x, {}, 3), apply<TestType>(layer, x)));
+  CHECK(same_bits(apply<TestType>(layer, x, {}, 3), apply<TestType>(layer, x)));
   CHECK(dry_peak<TestType>(layer, x) == layer.template workspace_bytes<TestType>(CpuBackend<>(), 260));
 }
 
@@ -41,7 +41,7 @@ TEST_CASE("quantized linear: slices keep the scale") {
   const float scale = 0.5F;
   const QuantizedLinear layer(q.weight(&scale), bias_view(bias));
   const std::vector<float> whole = apply<float>(layer, x);
-  CHECK(equal_bits(row_of_output_slices(layer, x, 33), whole));
+  CHECK(same_bits(row_of_output_slices(layer, x, 33), whole));
   CHECK(relative_error(sum_of_input_slices(layer, x, 17), as_doubles(whole)) < 1e-6);
 }
 

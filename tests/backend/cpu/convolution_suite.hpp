@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <cstring>
 #include <vector>
 
 #include "ltxmem/backend/cpu/convolution.hpp"
@@ -103,11 +102,6 @@ std::vector<T> run(const Convolution<T>& c, const ConvolutionArguments<T>& argum
   cpu::convolve(pool, Gemm(), TensorView<const T, 4>(c.x.data(), c.input), arguments,
                 TensorView<T, 4>(y.data(), c.output()), arena);
   return y;
-}
-
-template <class T>
-bool equal_bits(const std::vector<T>& a, const std::vector<T>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
 }
 
 /// Rounding to T, and fp32 sums of some hundred products.

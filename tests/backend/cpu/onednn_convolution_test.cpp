@@ -24,8 +24,8 @@ TEMPLATE_TEST_CASE("a convolution by oneDNN gives the same bits for every thread
   for (const Extents<4>& input : {Extents<4>{1, 2, 3, 5}, Extents<4>{2, 10, 30, 5}}) {
     const Convolution<TestType> c(input, 1030, cube);
     const auto one = run<OneDnnGemm>(c, c.arguments(), 1);
-    CHECK(equal_bits(run<OneDnnGemm>(c, c.arguments(), 2), one));
-    CHECK(equal_bits(run<OneDnnGemm>(c, c.arguments(), 5), one));
+    CHECK(same_bits(run<OneDnnGemm>(c, c.arguments(), 2), one));
+    CHECK(same_bits(run<OneDnnGemm>(c, c.arguments(), 5), one));
   }
 }
 
@@ -34,7 +34,7 @@ TEMPLATE_TEST_CASE("a transposed convolution by oneDNN equals its definition, fo
   const Transposed<TestType> t(300, 20, 530, 15, 5, 5);
   const auto one = t.template run<OneDnnGemm>(1);
   CHECK(relative_error(one, t.exact()) < convolution_tolerance<TestType>);
-  CHECK(equal_bits(t.template run<OneDnnGemm>(4), one));
+  CHECK(same_bits(t.template run<OneDnnGemm>(4), one));
 }
 
 TEMPLATE_TEST_CASE("a convolution by oneDNN copies weights with gaps or at odd addresses and keeps the bits", "", float,
@@ -49,13 +49,13 @@ TEMPLATE_TEST_CASE("a convolution by oneDNN copies weights with gaps or at odd a
   }
   ConvolutionArguments<TestType> arguments = c.arguments();
   arguments.weight = TensorView<const TestType, 2>(gaps.data(), {700, columns}, {columns + 3, 1});
-  CHECK(equal_bits(run<OneDnnGemm>(c, arguments), expected));
+  CHECK(same_bits(run<OneDnnGemm>(c, arguments), expected));
 
   std::vector<std::byte> bytes(c.weight.size() * sizeof(TestType) + 1);
   std::memcpy(bytes.data() + 1, c.weight.data(), bytes.size() - 1);
   arguments.weight = c.matrix();
   arguments.weight.data = bytes.data() + 1;
-  CHECK(equal_bits(run<OneDnnGemm>(c, arguments), expected));
+  CHECK(same_bits(run<OneDnnGemm>(c, arguments), expected));
 }
 
 TEST_CASE("the workspace of a convolution by oneDNN counts the copy of weights with gaps, in a dry run too") {
