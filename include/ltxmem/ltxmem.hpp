@@ -27,6 +27,7 @@
 #include "ltxmem/memory/host_resource.hpp"
 #include "ltxmem/memory/limiting_resource.hpp"
 #include "ltxmem/ops/group_norm.hpp"
+#include "ltxmem/parallel/any_transport.hpp"
 #include "ltxmem/parallel/planned_communicator.hpp"
 #include "ltxmem/parallel/rank_group.hpp"
 #include "ltxmem/parallel/tensor_parallel_linear.hpp"

@@ -4,10 +4,13 @@
 
 #include <atomic>
 #include <chrono>
+#include <concepts>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "ltxmem/parallel/any_transport.hpp"
+#include "ltxmem/parallel/planned_communicator.hpp"
 #include "parallel/communicator_suite.hpp"
 #include "parallel/jitter.hpp"
 #include "support/catch.hpp"
@@ -20,6 +23,9 @@ using test::reduce;
 using Cpu = CpuBackend<>;
 static_assert(Communicator<ThreadCommunicator, Cpu>);
 static_assert(MessageTransport<ThreadTransport> && !MessageTransport<SingleRank>);
+
+static_assert(HostTransport<ThreadTransport> && !HostTransport<PlannedTransport>);
+static_assert(!std::constructible_from<AnyTransport, PlannedTransport>);
 
 using Late = MessageRanks<test::Jitter<ThreadTransport>>;
 
@@ -53,6 +59,15 @@ TEST_CASE("ranks that come late at random conform as well", "[parallel]") {
       };
       CHECK(run_suite<float, Late>(size, make) == 0);
     }
+  }
+}
+
+TEST_CASE("a transport chosen at run time conforms", "[parallel]") {
+  using Any = MessageRanks<AnyTransport>;
+  for (const int size : {1, 2, 7}) {
+    CAPTURE(size);
+    const auto make = [](ThreadGroup& group, int rank) { return Any(AnyTransport(ThreadTransport(group, rank))); };
+    CHECK(run_suite<float, Any>(size, make) == 0);
   }
 }
 
@@ -226,6 +241,30 @@ TEST_CASE("ranks that fail at random points never hang and never touch freed row
       CHECK(text.find(rank == victim ? "gone" : "rank " + std::to_string(victim) + " failed: gone") !=
             std::string::npos);
     }
+  }
+}
+
+TEST_CASE("a rank that does not return is abandoned a while after the first error", "[parallel]") {
+  for (const bool returns : {false, true}) {
+    CAPTURE(returns);
+    std::atomic<bool> is_free = false;
+    std::string abandoned;
+    ThreadGroup group(2, {.deadline = 20ms, .grace = 20ms, .abandon = [&](const std::exception_ptr& first) {
+                            try {
+                              std::rethrow_exception(first);
+                            } catch (const RankError& error) {
+                              abandoned = error.what();
+                            }
+                            is_free = true;
+                          }});
+    CHECK_THROWS_AS(run_on_threads(group,
+                                   [&](int rank) {
+                                     while (rank == 1 && !returns && !is_free) std::this_thread::sleep_for(1ms);
+                                     ThreadCommunicator ranks(group, rank);
+                                     if (rank == 0) reduce(ranks);
+                                   }),
+                    RankError);
+    CHECK(abandoned == (returns ? "" : "rank 0: all_reduce with rank 1: rank 1 did not come within 20 ms"));
   }
 }
 

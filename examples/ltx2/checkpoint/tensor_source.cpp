@@ -2,7 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "checkpoint/tensor_source.hpp"
 
+#include <algorithm>
 #include <cstring>
+#include <span>
 #include <utility>
 
 #include "ltxmem/core/error.hpp"
@@ -99,6 +101,20 @@ ltxmem::WeightMatrix weight_matrix(const TensorSource& source, const StoredTenso
     matrix.scale = reinterpret_cast<const float*>(scale->data);
   }
   return matrix;
+}
+
+std::uint64_t TensorSource::fingerprint() const {
+  std::uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
+  const auto add = [&](std::span<const std::byte> bytes) {
+    for (const std::byte byte : bytes) hash = (hash ^ static_cast<std::uint64_t>(byte)) * 0x100000001b3;
+  };
+  for (const StoredTensor& tensor : tensors_) {
+    add(std::as_bytes(std::span(tensor.name)));
+    add(std::as_bytes(std::span(&tensor.dtype, 1)));
+    add(std::as_bytes(std::span(tensor.shape)));
+    if (!is_described()) add({tensor.data, std::min<std::size_t>(tensor.bytes, 64)});
+  }
+  return hash;
 }
 
 }  // namespace ltx2

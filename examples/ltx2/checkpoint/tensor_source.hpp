@@ -49,6 +49,9 @@ class TensorSource {
   /// The mapped files; empty for a description.
   const std::vector<ltxmem::SafetensorsFile>& files() const noexcept { return files_; }
 
+  /// A number that other files are unlikely to have: of names, types, shapes and the first bytes of every tensor.
+  std::uint64_t fingerprint() const;
+
   bool is_described() const noexcept { return files_.empty(); }
 
   /// Bytes of the copies of misaligned tensors.

@@ -93,8 +93,9 @@ void CheckCommand::add_to(CLI::App& app) {
   execution.add_to(app);
 }
 
-ExitCode CheckCommand::run(const std::stop_token& stop) const {
-  const Settings settings = execution.settings_to_run();
+ExitCode CheckCommand::run(const std::stop_token& stop, Processes* processes) const {
+  const Settings settings = execution.settings_to_run(processes);
+  const bool is_primary = processes == nullptr || processes->is_primary();
   std::vector<Case> tests;
   for (const std::filesystem::path& path : cases) {
     tests.push_back(read_case(path));
@@ -102,13 +103,21 @@ ExitCode CheckCommand::run(const std::stop_token& stop) const {
     expect_plain_name(tests.back(), tests.back().name, "name");
   }
   OutputFolders folders;
-  if (!output.empty()) {
+  if (!output.empty() && is_primary) {
     for (const Case& test : tests) folders.prepare(output / test.stage, test.name + ".safetensors");
   }
-  const ReportFile report_file(execution.report);
+  const ReportFile report_file(is_primary ? execution.report : std::string());
   const std::vector<ltxmem::MemoryBudget> budgets = stated_budgets(execution, available_host_memory());
   ltxmem::HostResource copies;
   CaseModels case_models(models, checkpoint, copies);
+  if (processes != nullptr) {
+    Processes::Facts facts;
+    for (const Case& test : tests) {
+      if (test.model.empty() || test.model == "-") continue;
+      facts.emplace_back("checkpoint", std::to_string(case_models.model_of(test).tensors().fingerprint()));
+    }
+    processes->expect_alike(facts);
+  }
   bool all_ok = true;
   std::vector<Report> reports;
   for (const Case& test : tests) {
@@ -118,11 +127,17 @@ ExitCode CheckCommand::run(const std::stop_token& stop) const {
       return JobPlan{std::move(dry.report())};
     };
     const JobPlan plan = plan_within(settings, execution.automatic_for(0), budgets, plan_with);
+    if (processes != nullptr) processes->expect_alike(plan.report.settings);
     Runtime runtime(plan.report.settings, stop, limits_of(budgets));
     runtime.report().command = "check";
     runtime.report().budgets = budgets;
     RunProgress progress(runtime, execution);
     const HostTensors got = run_staged(test, case_models, runtime);
+    if (processes != nullptr) {
+      wait_for_primary(*processes);
+      processes->collect(runtime.report());
+    }
+    if (!is_primary) continue;
     adopt_plan(runtime.report(), plan.report);
     const bool as_planned =
         is_as_planned(runtime.report(), [&](const std::string& message) { progress.warn(message); });
@@ -145,6 +160,7 @@ ExitCode CheckCommand::run(const std::stop_token& stop) const {
     if (execution.verbose >= 2) print_stages(reports.back());
   }
   as_running([&] { report_file.write(reports); });
+  if (processes != nullptr) wait_for_primary(*processes);
   return all_ok ? ExitCode::done : ExitCode::check_failed;
 }
 

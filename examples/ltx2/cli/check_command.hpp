@@ -22,7 +22,8 @@ struct CheckCommand {
   std::filesystem::path output;
 
   void add_to(CLI::App& app);
-  ExitCode run(const std::stop_token& stop) const;
+  /// Of several processes, only the primary writes.
+  ExitCode run(const std::stop_token& stop, Processes* processes) const;
 };
 
 }  // namespace ltx2

@@ -13,6 +13,7 @@
 
 #include "cli/shared_options.hpp"
 #include "ltxmem/backend/operations.hpp"
+#include "runtime/processes.hpp"
 #include "runtime/scheme.hpp"
 
 namespace ltx2 {
@@ -163,9 +164,10 @@ void ExecutionOptions::add_rank_options(CLI::App& app) {
   const std::string group = "Ranks";
   app.add_option("--ranks", ranks,
                  "Ranks that share the transformer's work, each with a part of the video's tokens: threads of this "
-                 "process (a plan: devices). The same bits in every run with as many")
+                 "process (a plan: devices), or the processes that mpirun has started. The same bits in every run with "
+                 "as many")
       ->check(CLI::Range(1, 1024))
-      ->capture_default_str()
+      ->default_str("1")
       ->group(group);
   app.add_option("--parallel", parallel,
                  "What ranks share. sequence: the tokens of the video; none: nothing, there is one")
@@ -204,9 +206,10 @@ Settings ExecutionOptions::settings() const {
   settings.weights = *parse_weights(weights);
   settings.weights.resident_blocks = parse_number(resident_blocks, 0, most_tokens).value_or(0);
   settings.verbose = verbose;
-  ltxmem::expects(parallel == "sequence" || ranks == 1, "--ranks ", ranks, " with --parallel ", parallel,
+  const int count = ranks.value_or(1);
+  ltxmem::expects(parallel == "sequence" || count == 1, "--ranks ", count, " with --parallel ", parallel,
                   ", expected 1");
-  settings.ranks.count = ranks;
+  settings.ranks.count = count;
   settings.ranks.idle_primary = primary == "idle";
   settings.ranks.weights = rank_weights;
   settings.ranks.deadline = std::chrono::milliseconds(std::llround(deadline * 1000));
@@ -227,9 +230,20 @@ Automatic ExecutionOptions::automatic_for(std::int64_t blocks) const {
   return result;
 }
 
-Settings ExecutionOptions::settings_to_run() const {
+Settings ExecutionOptions::settings_to_run(Processes* processes) const {
+  if (processes != nullptr) {
+    const int count = processes->size();
+    ltxmem::expects(ranks.value_or(count) == count, "--ranks ", *ranks, ": started as ", count,
+                    " processes, each of which is a rank");
+    ExecutionOptions as_started = *this;
+    as_started.ranks = count;
+    Settings settings = as_started.settings();
+    settings.ranks.processes = processes;
+    return settings;
+  }
   constexpr int most = 64;
-  ltxmem::expects(ranks <= most, "--ranks ", ranks, ": ranks are threads of this process, expected at most ", most);
+  ltxmem::expects(ranks.value_or(1) <= most, "--ranks ", *ranks,
+                  ": ranks are threads of this process, expected at most ", most);
   return settings();
 }
 

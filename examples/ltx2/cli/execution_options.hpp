@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -29,7 +30,7 @@ struct ExecutionOptions {
   std::string saved_prefix = "none";
   std::string weights = "resident";
   std::string resident_blocks = "auto";
-  int ranks = Settings{}.ranks.count;
+  std::optional<int> ranks;  ///< empty: as many as there are processes
   std::string parallel = "sequence";
   std::string primary = "busy";
   std::vector<double> rank_weights;
@@ -48,8 +49,9 @@ struct ExecutionOptions {
   /// of queries they run on, threads counted. ShapeError for ranks that cannot work.
   Settings settings() const;
 
-  /// The same for a run: its ranks are threads of this process, so there are not thousands of them.
-  Settings settings_to_run() const;
+  /// The same for a run. Its ranks are the processes, where there are several, or else threads of this process, so
+  /// there are not thousands of them.
+  Settings settings_to_run(Processes* processes) const;
 
   /// What the options leave to the plan of a model of so many blocks: with an automatic scheme all that is not stated.
   Automatic automatic_for(std::int64_t blocks) const;

@@ -49,21 +49,24 @@ void write_video(const std::string& path, const GenerateRequest& request, const 
 
 }  // namespace
 
-ExitCode GenerateCommand::run(const std::stop_token& stop) const {
+ExitCode GenerateCommand::run(const std::stop_token& stop, Processes* processes) const {
   // Everything that can be known to be wrong is found before the work starts.
   validate(options_.stated());
-  const Settings settings = options_.execution.settings_to_run();
-  check_output(options_.output_path);
-  const ReportFile report_file(options_.execution.report);
+  const Settings settings = options_.execution.settings_to_run(processes);
+  const bool is_primary = processes == nullptr || processes->is_primary();
+  if (is_primary) check_output(options_.output_path);
+  const ReportFile report_file(is_primary ? options_.execution.report : std::string());
   const std::vector<ltxmem::MemoryBudget> budgets = budgets_on_cpu(options_.execution);
   ltxmem::HostResource copies;
   Models models(options_.stated(), copies);
+  if (processes != nullptr) processes->expect_alike(models.fingerprints());
   const GenerateRequest request = options_.request(models.model().config().version);
   const ltxmem::DeviceProfile* profile = ltxmem::find_device_profile("cpu");  // to tell what is faster
   const JobPlan plan =
       plan_within(settings, options_.execution.automatic_for(models.model().config().transformer->layers), budgets,
                   [&](const Settings& candidate) { return plan_job(request, models, candidate, profile); });
 
+  if (processes != nullptr) processes->expect_alike(plan.report.settings);
   Runtime runtime(plan.report.settings, stop, limits_of(budgets));
   Report& report = runtime.report();
   report.command = "generate";
@@ -78,11 +81,17 @@ ExitCode GenerateCommand::run(const std::stop_token& stop) const {
   return as_running([&] {
     const ltxmem::Tensor<std::byte, 1> noted = note_copies(runtime, models);
     const Sample sample = run_pipeline(request, models, images, runtime, {.stop = stop, .initial_noise = {}});
+    if (processes != nullptr) processes->collect(report);
+    if (!is_primary) {
+      wait_for_primary(*processes);
+      return ExitCode::done;
+    }
     write_video(options_.output_path, request, models, sample.result, runtime, stop, warn);
     adopt_plan(report, plan.report);
     const bool as_planned = is_as_planned(report, warn);
     report_file.write(std::span(&report, 1));
     if (options_.execution.verbose >= 2) print_stages(report);
+    if (processes != nullptr) wait_for_primary(*processes);
     std::printf("%s\n", options_.output_path.c_str());
     return as_planned ? ExitCode::done : ExitCode::check_failed;
   });

@@ -14,7 +14,9 @@ namespace ltx2 {
 class GenerateCommand {
  public:
   void add_to(CLI::App& app) { options_.add_to(app); }
-  ExitCode run(const std::stop_token& stop) const;
+  const ExecutionOptions& execution() const noexcept { return options_.execution; }
+  /// Of several processes, only the primary writes.
+  ExitCode run(const std::stop_token& stop, Processes* processes) const;
 
  private:
   GenerateOptions options_;

@@ -4,8 +4,10 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <exception>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,6 +18,7 @@
 #include "cli/generate_command.hpp"
 #include "cli/info_command.hpp"
 #include "cli/messages.hpp"
+#include "cli/mpi_session.hpp"
 #include "cli/plan_command.hpp"
 #include "cli/suggest.hpp"
 #include "cli/synth_command.hpp"
@@ -74,6 +77,13 @@ std::string usage_message(CLI::App& program, int argc, const char* const* argv, 
   return std::string(error.what()) + " (see ltx2 " + first + " --help)";
 }
 
+/// How a process was started.
+Processes::Facts facts_of(int argc, const char* const* argv) {
+  Processes::Facts facts{{"version", version_text}};
+  for (int i = 1; i < argc; ++i) facts.emplace_back("argument " + std::to_string(i), argv[i]);
+  return facts;
+}
+
 }  // namespace
 
 int run_program(int argc, const char* const* argv, const std::stop_token& stop) {
@@ -111,11 +121,22 @@ int run_program(int argc, const char* const* argv, const std::stop_token& stop) 
     return fail(ExitCode::bad_input, usage_message(program, argc, argv, error));
   }
 
+  std::unique_ptr<MpiSession> session;
+  const auto failed = [&](ExitCode code, const char* message, const std::exception& error) {
+    const int result = fail(code, message);
+    if (session) session->leave(error, result);
+    return result;
+  };
   try {
+    using Seconds = std::chrono::duration<double>;
     ExitCode code = ExitCode::done;
-    if (generate_app.parsed()) code = generate.run(stop);
+    if (generate_app.parsed()) session = MpiSession::join(Seconds(generate.execution().deadline));
+    if (check_app.parsed()) session = MpiSession::join(Seconds(check.execution.deadline));
+    Processes* const processes = session ? &session->processes() : nullptr;
+    if (processes != nullptr) processes->expect_alike(facts_of(argc, argv));
+    if (generate_app.parsed()) code = generate.run(stop, processes);
     if (plan_app.parsed()) code = plan.run();
-    if (check_app.parsed()) code = check.run(stop);
+    if (check_app.parsed()) code = check.run(stop, processes);
     if (info_app.parsed()) code = info.run();
     if (synth_app.parsed()) code = synth.run(stop);
     if (calibrate_app.parsed()) code = calibrate.run(stop);
@@ -123,22 +144,22 @@ int run_program(int argc, const char* const* argv, const std::stop_token& stop) 
       return fail(ExitCode::failed_running, "cannot write to standard output");
     }
     return static_cast<int>(code);
-  } catch (const ltxmem::Cancelled&) {
-    return fail(ExitCode::interrupted, "interrupted");
+  } catch (const ltxmem::Cancelled& error) {
+    return failed(ExitCode::interrupted, "interrupted", error);
   } catch (const Failure& failure) {
-    return fail(failure.code(), failure.what());
+    return failed(failure.code(), failure.what(), failure);
   } catch (const ltxmem::DoesNotFit& error) {
-    return fail(ExitCode::does_not_fit, error.what());
+    return failed(ExitCode::does_not_fit, error.what(), error);
   } catch (const ltxmem::OutOfMemory& error) {
-    return fail(ExitCode::failed_running, error.what());
+    return failed(ExitCode::failed_running, error.what(), error);
   } catch (const ltxmem::RankError& error) {
-    return fail(ExitCode::failed_running, error.what());
+    return failed(ExitCode::failed_running, error.what(), error);
   } catch (const ltxmem::DeviceError& error) {
-    return fail(ExitCode::failed_running, error.what());
-  } catch (const std::bad_alloc&) {
-    return fail(ExitCode::failed_running, "out of memory");
+    return failed(ExitCode::failed_running, error.what(), error);
+  } catch (const std::bad_alloc& error) {
+    return failed(ExitCode::failed_running, "out of memory", error);
   } catch (const std::exception& error) {
-    return fail(ExitCode::bad_input, error.what());
+    return failed(ExitCode::bad_input, error.what(), error);
   }
 }
 

@@ -76,6 +76,19 @@ std::size_t Models::copied_bytes() const {
   return sum;
 }
 
+std::vector<std::pair<std::string, std::string>> Models::fingerprints() const {
+  std::vector<std::pair<std::string, std::string>> prints;
+  const auto add = [&](const char* what, const TensorSource& source) {
+    prints.emplace_back(what, std::to_string(source.fingerprint()));
+  };
+  add("checkpoint", model_.tensors());
+  add("text encoder", gemma_.tensors());
+  if (upsampler_) add("upsampler", upsampler_->tensors());
+  for (const Lora& lora : loras_) add("LoRA", lora.file->tensors());
+  if (distilled_lora_) add("distilled LoRA", distilled_lora_->file->tensors());
+  return prints;
+}
+
 void Models::use_loras(float distilled_factor) {
   model_.clear_loras();
   for (const Lora& lora : loras_) model_.add_lora(lora.file, lora.strength);

@@ -5,7 +5,9 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "checkpoint/checkpoint.hpp"
@@ -48,6 +50,9 @@ class Models {
   /// Size of the mapped weight files, and of the copies of misaligned tensors.
   std::size_t mapped_bytes() const;
   std::size_t copied_bytes() const;
+
+  /// TensorSource::fingerprint of every file, by what it is.
+  std::vector<std::pair<std::string, std::string>> fingerprints() const;
 
   /// From now on layers taken from model() carry the request's LoRAs, and the distilled one times this factor (0: not).
   void use_loras(float distilled_factor);

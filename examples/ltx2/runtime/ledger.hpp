@@ -51,8 +51,10 @@ class Ledger {
     return accounts_.emplace_back(*this, upstream, ltxmem::BufferSum{std::string(name), 0, 0});
   }
   /// Memory for one workspace; at the peak its contents are named instead.
-  ltxmem::ResourceRef workspace(ltxmem::MemoryPeak contents) {
-    Account& account = accounts_.emplace_back(*this, upstream_, ltxmem::BufferSum{"workspace", 0, 0});
+  ltxmem::ResourceRef workspace(ltxmem::MemoryPeak contents) { return workspace(std::move(contents), upstream_); }
+  /// The same from another resource.
+  ltxmem::ResourceRef workspace(ltxmem::MemoryPeak contents, ltxmem::ResourceRef upstream) {
+    Account& account = accounts_.emplace_back(*this, upstream, ltxmem::BufferSum{"workspace", 0, 0});
     account.contents = std::move(contents);
     return account;
   }

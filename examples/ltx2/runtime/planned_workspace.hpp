@@ -13,7 +13,7 @@ namespace ltx2 {
 /// Exactly the memory that a plan asks for, for as long as the planned body is run again and again.
 class PlannedWorkspace {
  public:
-  /// Device memory is that of the rank.
+  /// Device memory is that of the rank. A rank of another process has its memory there: here it only counts.
   PlannedWorkspace(Runtime& runtime, const Runtime::Plan& plan, int rank = 0)
       : plan_(plan),
         runtime_(runtime),

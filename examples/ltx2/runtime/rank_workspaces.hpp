@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -12,24 +13,29 @@
 #include <string_view>
 #include <vector>
 
+#include "ltxmem/parallel/any_transport.hpp"
 #include "ltxmem/parallel/planned_communicator.hpp"
 #include "ltxmem/parallel/rank_group.hpp"
 #include "ltxmem/parallel/thread_communicator.hpp"
+#include "runtime/end_process.hpp"
 #include "runtime/planned_workspace.hpp"
 #include "runtime/runtime.hpp"
 
 namespace ltx2 {
 
-/// What the working ranks of a run talk through: threads, and their dry run.
-using HostRanks = ltxmem::RankGroup<ltxmem::ThreadTransport>;
+/// What the working ranks of a run talk through, threads or processes, and their dry run.
+using HostRanks = ltxmem::RankGroup<ltxmem::AnyTransport>;
 using PlanRanks = ltxmem::RankGroup<ltxmem::PlannedTransport>;
 
-/// The working ranks of a run as threads, and exactly the memory that a plan of each asks for, for as long as they run
-/// the planned body again and again. One rank alone works in the calling thread.
+/// The working ranks of a run, and exactly the memory that a plan of each asks for, for as long as they run the planned
+/// body again and again. They are threads, or processes, of which this is one; one rank alone works in the calling
+/// thread, and so does that of a process.
 ///
-/// Threads   one per working rank while a body runs, with an equal part of the run's threads for its backend
+/// Threads   one per working rank while a body runs, with an equal part of the run's threads for its backend; a process
+///           has all of its own for its rank
 /// Throws    what a body throws when one rank works alone; of several, RankError that names the rank at fault, what it
-///           or the rank that noticed was doing and in which step; Cancelled. Every rank has left by then
+///           or the rank that noticed was doing and in which step; Cancelled. Every rank of this process has left by
+///           then; a thread that does not within ten seconds ends the process (end_process)
 class RankWorkspaces {
  public:
   /// Plans of the working ranks, in order.
@@ -79,26 +85,36 @@ class RankWorkspaces {
   void run(const Plans& plans, Body&& body) {
     runtime_.note(plans);
     runtime_.note_ranks(plans);
-    if (runtime_.is_dry()) return;
-    ltxmem::ThreadGroup group(settings().count, {settings().deadline});
-    const auto run_rank = [&](int rank, HostBackend& backend) {
-      HostRanks ranks(ltxmem::ThreadCommunicator(group, rank), members(settings()));
+    if (runtime_.is_plan()) return;
+    const auto run_rank = [&](const ltxmem::AnyTransport& transport, HostBackend& backend) {
+      HostRanks ranks(ltxmem::MessageRanks<ltxmem::AnyTransport>(transport), members(settings()));
       const auto index = static_cast<std::size_t>(ranks.rank());
       workspaces_[index].run_on(backend, plans[index],
                                 [&](HostBackend&, ltxmem::Workspace& workspace) { body(ranks, backend, workspace); });
       return ranks.traffic().link_bytes;
     };
-    if (settings().count == 1) {
-      run_rank(0, runtime_.backend_);
-      return;
-    }
-    while (backends_.size() < plans.size()) add_backend();
-    ltxmem::run_on_threads(group, [&](int rank) {
+    const auto run_one_of_many = [&](const ltxmem::AnyTransport& transport) {
+      const int rank = transport.rank();
       if (rank < settings().first_working()) return;
-      const std::int64_t bytes = blaming(rank, [&] { return run_rank(rank, at(rank).backend); });
+      const std::int64_t bytes = blaming(rank, [&] { return run_rank(transport, at(rank).backend); });
       std::vector<StageReport>& stages = runtime_.report_.stages;
       if (!stages.empty()) stages.back().ranks[static_cast<std::size_t>(rank)].measured_message_bytes += bytes;
-    });
+    };
+    if (const Processes* processes = settings().processes; processes != nullptr) {
+      add_backend(processes->rank());
+      run_one_of_many(processes->transport());
+      return;
+    }
+    const auto grace =
+        std::clamp<std::chrono::milliseconds>(settings().deadline, std::chrono::seconds(2), std::chrono::seconds(10));
+    ltxmem::ThreadGroup group(settings().count, {settings().deadline, grace, end_process});
+    const auto transport = [&](int rank) { return ltxmem::AnyTransport(ltxmem::ThreadTransport(group, rank)); };
+    if (settings().count == 1) {
+      run_rank(transport(0), runtime_.backend_);
+      return;
+    }
+    for (const int rank : members(settings())) add_backend(rank);
+    ltxmem::run_on_threads(group, [&](int rank) { run_one_of_many(transport(rank)); });
   }
 
  private:
@@ -113,18 +129,20 @@ class RankWorkspaces {
 
   const RankSettings& settings() const noexcept { return runtime_.settings().ranks; }
   static int threads(const Runtime& runtime) {
-    return std::max(1, runtime.settings().threads / runtime.settings().ranks.working());
+    const Settings& settings = runtime.settings();
+    return std::max(1, settings.threads / (settings.ranks.processes != nullptr ? 1 : settings.ranks.working()));
   }
   static std::vector<int> members(const RankSettings& settings) {
     std::vector<int> ranks(static_cast<std::size_t>(settings.working()));
     std::iota(ranks.begin(), ranks.end(), settings.first_working());
     return ranks;
   }
-  Working& at(int rank) { return backends_[static_cast<std::size_t>(rank - settings().first_working())]; }
+  Working& at(int rank) { return working_.at(rank); }
 
-  void add_backend() {
-    const int rank = settings().first_working() + static_cast<int>(backends_.size());
-    Working& working = backends_.emplace_back(runtime_);
+  void add_backend(int rank) {
+    const auto [place, is_new] = working_.try_emplace(rank, runtime_);
+    if (!is_new) return;
+    Working& working = place->second;
     working.backend.on_step([this, rank, &working](const char* name, std::int64_t index) {
       working.step = name;
       if (std::string_view(name) == "block") working.block = "block " + std::to_string(index) + ", ";
@@ -144,12 +162,13 @@ class RankWorkspaces {
     } catch (const ltxmem::RankError& error) {
       throw ltxmem::RankError(error.rank(), std::string(error.what()) + ", in " + place());
     } catch (const std::exception& error) {
+      if (settings().processes != nullptr) settings().processes->tell_failure(error.what() + (", in " + place()));
       throw ltxmem::RankError(rank, "rank " + std::to_string(rank) + " failed in " + place() + ": " + error.what());
     }
   }
 
   Runtime& runtime_;
-  std::deque<Working> backends_;  // by index; none while one rank works alone
+  std::map<int, Working> working_;  // those of this process; none while one rank works alone
   std::deque<PlannedWorkspace> workspaces_;
 };
 

@@ -61,32 +61,6 @@ nlohmann::ordered_json planned_json(const SpaceBytes& peak, double seconds) {
   return json;
 }
 
-nlohmann::ordered_json settings_json(const Settings& settings) {
-  const RankSettings& ranks = settings.ranks;
-  nlohmann::ordered_json json{
-      {"scheme", scheme_name(settings.scheme)},
-      {"query-tile", settings.query_tile},
-      {"key-tile", settings.key_tile},
-      {"ffn-chunk", settings.ffn_chunk},
-      {"decode-frames", settings.decode_frames},
-      {"decode-tile", settings.decode_tile},
-      {"weights", weights_text(settings.weights)},
-      {"resident-blocks", settings.weights.resident_blocks},
-      {"saved-prefix", saved_prefix_name(settings)},
-      {"dtype", settings.dtype == ltxmem::DType::f32 ? "f32" : "bf16"},
-      {"threads", settings.threads},
-      {"device", "cpu"},
-      {"ranks", ranks.count},
-      {"parallel", ranks.count > 1 ? "sequence" : "none"},
-      {"primary", ranks.idle_primary ? "idle" : "busy"},
-      {"deadline", std::chrono::duration<double>(ranks.deadline).count()},
-  };
-  std::string weights;
-  for (const double weight : ranks.weights) weights += (weights.empty() ? "" : ",") + nlohmann::json(weight).dump();
-  if (!weights.empty()) json["rank-weights"] = weights;
-  return json;
-}
-
 nlohmann::ordered_json rank_json(const RankReport& rank, std::size_t number, bool is_plan) {
   nlohmann::ordered_json json{
       {"rank", number},
@@ -161,12 +135,38 @@ double Report::predicted_seconds() const {
   return sum;
 }
 
+nlohmann::ordered_json to_json(const Settings& settings) {
+  const RankSettings& ranks = settings.ranks;
+  nlohmann::ordered_json json{
+      {"scheme", scheme_name(settings.scheme)},
+      {"query-tile", settings.query_tile},
+      {"key-tile", settings.key_tile},
+      {"ffn-chunk", settings.ffn_chunk},
+      {"decode-frames", settings.decode_frames},
+      {"decode-tile", settings.decode_tile},
+      {"weights", weights_text(settings.weights)},
+      {"resident-blocks", settings.weights.resident_blocks},
+      {"saved-prefix", saved_prefix_name(settings)},
+      {"dtype", settings.dtype == ltxmem::DType::f32 ? "f32" : "bf16"},
+      {"threads", settings.threads},
+      {"device", "cpu"},
+      {"ranks", ranks.count},
+      {"parallel", ranks.count > 1 ? "sequence" : "none"},
+      {"primary", ranks.idle_primary ? "idle" : "busy"},
+      {"deadline", std::chrono::duration<double>(ranks.deadline).count()},
+  };
+  std::string weights;
+  for (const double weight : ranks.weights) weights += (weights.empty() ? "" : ",") + nlohmann::json(weight).dump();
+  if (!weights.empty()) json["rank-weights"] = weights;
+  return json;
+}
+
 nlohmann::ordered_json to_json(const Report& report) {
   nlohmann::ordered_json json;
   json["command"] = report.command;
   json["fits"] = report.fits;
   add_budgets(json, report.budgets);
-  json["settings"] = settings_json(report.settings);
+  json["settings"] = to_json(report.settings);
   if (!report.device_profile.empty()) json["device_profile"] = report.device_profile;
   json["mapped_bytes"] = report.mapped_bytes;
   json["planned"] = planned_json(report.planned_peak(), report.predicted_seconds());

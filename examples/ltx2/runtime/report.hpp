@@ -87,6 +87,9 @@ struct Report {
   double predicted_seconds() const;  ///< 0 without a device profile
 };
 
+/// By the names of their options.
+nlohmann::ordered_json to_json(const Settings& settings);
+
 nlohmann::ordered_json to_json(const Report& report);
 
 }  // namespace ltx2

@@ -49,7 +49,7 @@ int Runtime::fullest_rank(MemorySpace space, const std::function<std::size_t(con
 Runtime::Plan Runtime::finish_plan(const SpaceBytes& peak, ltxmem::Record&& record) const {
   Plan plan{peak, record.totals(), nullptr, nullptr};
   if (is_traced()) plan.record = std::make_shared<const ltxmem::Record>(std::move(record));
-  if (!is_dry()) return plan;
+  if (!is_plan()) return plan;
   PlannedWork work;
   work.operations = plan.operations;
   if (dry_run_->profile != nullptr) work.replay = ltxmem::replay(record, *dry_run_->profile);
@@ -76,28 +76,31 @@ Stage::Stage(Runtime& runtime, std::string name) : runtime_(runtime), start_(std
 Stage::~Stage() {
   StageReport& report = runtime_.report_.stages.back();
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-  const bool is_dry = runtime_.is_dry();
+  const bool is_plan = runtime_.is_plan();
   for (const MemorySpace space : ltxmem::memory_spaces) {
     const auto index = static_cast<std::size_t>(space);
     const int rank = runtime_.fullest_rank(space, [](const Ledger& ledger) { return ledger.peak().bytes; });
     const ltxmem::MemoryPeak& peak = runtime_.ledger(space, rank).peak();
-    (is_dry ? report.planned_peak : report.measured_peak)[index] = peak.bytes;
-    if (!is_dry) continue;
+    (is_plan ? report.planned_peak : report.measured_peak)[index] = peak.bytes;
+    if (!is_plan) continue;
     report.at_peak[index] = peak;
     report.at_peak[index].step = peak.step.empty() ? report.name : report.name + ", " + peak.step;
   }
   for (std::size_t rank = 0; rank < report.ranks.size(); ++rank) {
     RankReport& of_rank = report.ranks[rank];
     const Ledger& ledger = runtime_.ledger(MemorySpace::device, static_cast<int>(rank));
-    (is_dry ? of_rank.planned_peak : of_rank.measured_peak) = ledger.peak().bytes;
+    (is_plan ? of_rank.planned_peak : of_rank.measured_peak) = ledger.peak().bytes;
   }
-  if (runtime_.is_dry()) report.seconds = 0;
+  if (is_plan) report.seconds = 0;
   runtime_.stage_open_ = false;
   if (runtime_.watcher_) runtime_.watcher_->stage_ended();
 }
 
 ltxmem::ResourceRef PlannedWorkspace::memory(MemorySpace space, int rank) {
-  return runtime_.ledger(space, rank).workspace(plan_.work ? plan_.work->record.peak(space) : ltxmem::MemoryPeak());
+  ltxmem::MemoryPeak contents = plan_.work ? plan_.work->record.peak(space) : ltxmem::MemoryPeak();
+  Ledger& ledger = runtime_.ledger(space, rank);
+  if (runtime_.is_here(rank)) return ledger.workspace(std::move(contents));
+  return ledger.workspace(std::move(contents), runtime_.virtual_resource_);
 }
 
 void Runtime::note(std::span<const Plan> plans) {

@@ -22,6 +22,7 @@
 #include "ltxmem/memory/limiting_resource.hpp"
 #include "runtime/host_work.hpp"
 #include "runtime/ledger.hpp"
+#include "runtime/processes.hpp"
 #include "runtime/report.hpp"
 #include "runtime/settings.hpp"
 #include "runtime/step_trace.hpp"
@@ -62,6 +63,9 @@ struct MemoryLimits {
 /// A runtime made for a dry run plans every body and runs none; its memory has addresses that must not be dereferenced.
 /// The pipeline given such a runtime is the plan of the whole job: the stages of its report have the planned peaks of a
 /// real run, to the byte.
+///
+/// Where ranks are processes, all but the primary plan what they do not share as in a dry run, with memory for the host
+/// tensors alone.
 class Runtime : private HostWork::Source {
  public:
   /// Asks for a dry run, with times on that device when there is one; the profile is borrowed.
@@ -78,7 +82,11 @@ class Runtime : private HostWork::Source {
   HostBackend& backend() noexcept { return backend_; }
   const std::stop_token& stop() const noexcept { return stop_; }
   Report& report() noexcept { return report_; }
-  bool is_dry() const noexcept override { return dry_run_.has_value(); }
+  /// Whether nothing is run at all.
+  bool is_plan() const noexcept { return dry_run_.has_value(); }
+  /// Whether this is the process that does what ranks do not share.
+  bool is_primary() const noexcept { return is_here(0); }
+  bool is_dry() const noexcept override { return is_plan() || !is_primary(); }
 
   /// Who is told how a run goes, in the calling thread; for progress.
   struct Watcher {
@@ -179,12 +187,17 @@ class Runtime : private HostWork::Source {
     if (trace_ != nullptr) trace_->enter(name, index);
     if (watcher_) watcher_->stepped();
   }
-  bool is_traced() const noexcept { return !is_dry() && watcher_ && settings().verbose >= 2; }
+  bool is_traced() const noexcept { return !is_plan() && watcher_ && settings().verbose >= 2; }
 
   ltxmem::ResourceRef host_values(const char* name) override {
     return ledger(ltxmem::MemorySpace::host).named(name, host_resource_);
   }
   Ledger& ledger(ltxmem::MemorySpace space) noexcept { return ledgers_[static_cast<std::size_t>(space)]; }
+  /// Whether a rank is in this process.
+  bool is_here(int rank) const noexcept {
+    const Processes* processes = settings().ranks.processes;
+    return processes == nullptr || processes->rank() == rank;
+  }
   /// The device of a rank; the other spaces are one for all.
   Ledger& ledger(ltxmem::MemorySpace space, int rank) noexcept {
     const bool is_other = space == ltxmem::MemorySpace::device && rank > 0;

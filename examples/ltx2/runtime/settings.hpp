@@ -18,6 +18,8 @@
 
 namespace ltx2 {
 
+class Processes;
+
 /// Where the weights of a model's blocks are while it runs.
 struct WeightPlacement {
   bool stream = false;               ///< blocks visit the device by turns; false: all stay
@@ -43,6 +45,7 @@ struct RankSettings {
   bool idle_primary = false;      ///< rank 0 stays out of the transformer and has its memory for everything else
   std::vector<double> weights{};  ///< of the working ranks: their shares are in proportion; empty: all alike
   std::chrono::milliseconds deadline = std::chrono::minutes(10);  ///< of every wait for another rank
+  Processes* processes = nullptr;  ///< that the ranks of a run are, this one among them; null: threads. Borrowed
 
   int first_working() const noexcept { return idle_primary ? 1 : 0; }
   int working() const noexcept { return count - first_working(); }
@@ -51,7 +54,7 @@ struct RankSettings {
 /// How a run is executed. None of these but dtype and ranks changes a bit of the result.
 struct Settings {
   ltxmem::DType dtype = ltxmem::DType::bf16;  ///< of activations: f32 or bf16
-  int threads = 1;                            ///< shared out among the ranks
+  int threads = 1;                            ///< shared out among the ranks that are threads
   RankSettings ranks{};
   Scheme scheme = Scheme::e1;      ///< where the transformer keeps the long tensors of the video
   std::int64_t ffn_chunk = 4096;   ///< tokens per feed-forward chunk

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "runtime/rank_workspaces.hpp"
+#include "transformer/process_tensors.hpp"
 #include "transformer/transformer.hpp"
 
 namespace ltx2 {
@@ -54,7 +55,9 @@ class TransformerModel::BoundTo final : public Bound {
     }
     ltxmem::expects(!saves(input) || input.prefix.role != SharedPrefix::Role::resume || has_prefix_,
                     "transformer: no pass has saved the prefix");
+    Processes* processes = runtime_.is_plan() ? nullptr : runtime_.settings().ranks.processes;
     try {
+      if (processes != nullptr) share_inputs(runtime_.backend(), *processes, input);
       workspaces_->run(plans, [&](HostRanks& ranks, HostBackend& backend, ltxmem::Workspace& workspace) {
         // Their memory is the bottom of the workspace and stays taken from call to call, read ahead across them.
         std::unique_ptr<Kept<HostBackend>>& kept = kept_[static_cast<std::size_t>(ranks.rank())];
@@ -63,6 +66,7 @@ class TransformerModel::BoundTo final : public Bound {
         }
         pass(host_, backend, TokenShares<HostRanks>{ranks, video}, *kept, input, output, workspace);
       });
+      if (processes != nullptr) gather_outputs(runtime_.backend(), *processes, video, output);
       if (input.prefix.role == SharedPrefix::Role::save) has_prefix_ = true;
     } catch (...) {
       forget();

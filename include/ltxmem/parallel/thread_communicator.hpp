@@ -11,6 +11,7 @@
 #include <cstring>
 #include <deque>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -28,6 +29,10 @@ namespace ltxmem {
 
 struct ThreadGroupOptions {
   std::chrono::milliseconds deadline = std::chrono::seconds(60);  ///< of every wait
+  std::chrono::milliseconds grace = std::chrono::seconds(10);     ///< for ranks to return after the first error
+  /// What run_on_threads does about a rank that has not returned by then; it is given the error. Nothing ends a thread
+  /// but the end of the process: without this, or when it comes back, the rank is waited for.
+  std::function<void(const std::exception_ptr& first)> abandon{};
 };
 
 /// What the ranks of a process share: messages that wait for their other half, who waits for whom, who failed.
@@ -51,6 +56,7 @@ class ThreadGroup {
 
   int size() const noexcept { return size_; }
   std::chrono::milliseconds deadline() const noexcept { return options_.deadline; }
+  const ThreadGroupOptions& options() const noexcept { return options_; }
 
   /// Wakes every rank that waits, now or later, with an error that names this one. The first failure counts.
   void fail(int rank, const std::string& reason) {
@@ -263,16 +269,19 @@ class ThreadCommunicator : public MessageRanks<ThreadTransport> {
 };
 
 /// fn(rank) for every rank of the group, each in a thread of its own. What a rank throws wakes the others; the first
-/// error is thrown again once all have ended.
+/// error is thrown again once all have ended; see ThreadGroupOptions::abandon for one that does not.
 template <class Fn>
 void run_on_threads(ThreadGroup& group, Fn&& fn) {
   std::mutex mutex;
+  std::condition_variable changed;
   std::exception_ptr first;
+  int running = group.size();
   const auto run = [&](int rank) {
     const auto keep_first = [&](int culprit, const std::string& reason) {
       {
         const std::lock_guard lock(mutex);
         if (!first) first = std::current_exception();
+        changed.notify_one();
       }
       group.fail(culprit, reason);
     };
@@ -285,9 +294,19 @@ void run_on_threads(ThreadGroup& group, Fn&& fn) {
     } catch (...) {
       keep_first(rank, "rank " + std::to_string(rank) + " failed");
     }
+    const std::lock_guard lock(mutex);
+    --running;
+    changed.notify_one();
   };
   std::vector<std::thread> threads;
   for (int rank = 0; rank < group.size(); ++rank) threads.emplace_back(run, rank);
+  {
+    std::unique_lock lock(mutex);
+    const auto have_ended = [&] { return running == 0; };
+    changed.wait(lock, [&] { return have_ended() || first; });
+    const auto& abandon = group.options().abandon;
+    if (abandon && !changed.wait_for(lock, group.options().grace, have_ended)) abandon(first);
+  }
   for (std::thread& thread : threads) thread.join();
   if (first) std::rethrow_exception(first);
 }

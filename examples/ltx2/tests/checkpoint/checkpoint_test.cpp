@@ -50,6 +50,21 @@ TEST_CASE("Weights are used where they lie in the file", "[checkpoint]") {
   CHECK(stored.counted.total_bytes() == 0);
 }
 
+TEST_CASE("Files have other fingerprints when one weight differs, or its name", "[checkpoint]") {
+  const ModelImage image = transformer_image("ltx23_tiny");
+  const auto fingerprint = [](const ModelImage& of) {
+    Stored stored(of);
+    return Checkpoint(stored.path, stored.counted).tensors().fingerprint();
+  };
+  CHECK(fingerprint(image) == fingerprint(image));
+  ModelImage other = image;
+  other.at(block + "attn1.to_q.weight").data[5] ^= 1;
+  CHECK(fingerprint(other) != fingerprint(image));
+  ModelImage longer = image;
+  longer.tensors.push_back({{"more", DType::f32, {0}}, ""});
+  CHECK(fingerprint(longer) != fingerprint(image));
+}
+
 TEST_CASE("Misaligned tensors are copied once and counted", "[checkpoint]") {
   Stored stored(transformer_image("ltx23_tiny"), 1);
   const ModelImage image = ModelImage::read(stored.path);

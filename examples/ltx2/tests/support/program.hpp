@@ -19,6 +19,7 @@
 #include <set>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "synth/synthesise.hpp"
@@ -40,9 +41,11 @@ struct Ended {
 
 /// What happens to a program that runs.
 struct Surroundings {
-  int signal = 0;               ///< sent once,
-  std::string after;            ///< when this text has been seen in the messages
-  std::string standard_output;  ///< a file instead of a pipe, when not empty
+  int signal = 0;                 ///< sent once,
+  std::string after{};            ///< when this text has been seen in the messages
+  std::string standard_output{};  ///< a file instead of a pipe, when not empty
+  /// Called again and again while it runs, with what it has said so far.
+  std::function<void(pid_t process, const std::string& messages)> meanwhile{};
 };
 
 /// Processor time of a running process, all its threads together.
@@ -53,11 +56,9 @@ inline double processor_seconds(pid_t process) {
   return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
-/// Runs the program. One that does not end within a minute is killed.
-inline Ended run_ltx2(const std::vector<std::string>& arguments, const Surroundings& surroundings = {}) {
+/// Runs a program, given by its path, with arguments. One that does not end within a minute is killed.
+inline Ended run_program(std::vector<std::string> words, const Surroundings& surroundings = {}) {
   using Clock = std::chrono::steady_clock;
-  std::vector<std::string> words{LTX2_PROGRAM};
-  words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<char*> pointers;
   for (std::string& word : words) pointers.push_back(word.data());
   pointers.push_back(nullptr);
@@ -89,7 +90,8 @@ inline Ended run_ltx2(const std::vector<std::string>& arguments, const Surroundi
       ::kill(process, SIGKILL);
       killed = true;
     }
-    ::poll(streams.data(), streams.size(), 100);
+    ::poll(streams.data(), streams.size(), surroundings.meanwhile ? 20 : 100);
+    if (surroundings.meanwhile) surroundings.meanwhile(process, ended.messages);
     for (std::size_t i = 0; i < 2; ++i) {
       if (streams[i].revents == 0) continue;
       std::array<char, 4096> buffer;
@@ -121,6 +123,12 @@ inline Ended run_ltx2(const std::vector<std::string>& arguments, const Surroundi
   ::close(err[0]);
   ended.code = killed ? -1000 : WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
   return ended;
+}
+
+inline Ended run_ltx2(const std::vector<std::string>& arguments, const Surroundings& surroundings = {}) {
+  std::vector<std::string> words{LTX2_PROGRAM};
+  words.insert(words.end(), arguments.begin(), arguments.end());
+  return run_program(std::move(words), surroundings);
 }
 
 /// Every path below a folder, hidden ones included.

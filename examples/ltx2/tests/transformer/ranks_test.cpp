@@ -2,6 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/rank_workspaces.hpp"
 
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -243,4 +247,35 @@ TEST_CASE("A rank that fails or stalls ends the pass of all, with an error that 
     }
     CHECK(std::chrono::steady_clock::now() - start < 10s);
   }
+}
+
+TEST_CASE("A thread rank that never returns does not keep the process", "[ranks][faults]") {
+  SynthesisedCheckpoint checkpoint(tiny_transformer("ltx23_tiny", 1));
+  MadeUpInput input(checkpoint.config(), 2, 5, 7, 11);
+  Settings settings = rank_settings(3);
+  settings.ranks.deadline = std::chrono::milliseconds(100);
+  std::array<int, 2> messages{};
+  REQUIRE(::pipe(messages.data()) == 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::dup2(messages[1], STDERR_FILENO);
+    Runtime runtime(settings);
+    runtime.watch_ranks([](int rank, const char*, std::int64_t) {
+      while (rank == 1) std::this_thread::sleep_for(std::chrono::seconds(1));
+    });
+    input.run(runtime, *checkpoint);
+    ::_exit(0);
+  }
+  ::close(messages[1]);
+  std::string text;
+  std::array<char, 4096> buffer{};
+  for (ssize_t count = 1; (count = ::read(messages[0], buffer.data(), buffer.size())) > 0;) {
+    text.append(buffer.data(), static_cast<std::size_t>(count));
+  }
+  ::close(messages[0]);
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK((WIFEXITED(status) && WEXITSTATUS(status) == 4));
+  CHECK_THAT(text, Catch::StartsWith("ltx2: error: ") && Contains("rank 1 did not come within 100 ms") &&
+                       Contains(", in ") && Catch::EndsWith("\n"));
 }

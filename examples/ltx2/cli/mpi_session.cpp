@@ -1,0 +1,93 @@
+// SPDX-FileCopyrightText: The ltxmem authors
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/mpi_session.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <string_view>
+#include <thread>
+
+#include "cli/exit_code.hpp"
+#include "ltxmem/core/error.hpp"
+#ifdef LTX2_WITH_MPI
+#include "ltxmem/parallel/mpi_communicator.hpp"
+#endif
+
+namespace ltx2 {
+namespace {
+
+/// Open MPI, the launchers of MPICH, and Slurm tell the processes they start how many they are.
+bool is_launched() {
+  constexpr std::array<const char*, 3> counts{"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"};
+  return std::any_of(counts.begin(), counts.end(), [](const char* name) {
+    const char* count = std::getenv(name);
+    return count != nullptr && std::string_view(count) != "1";
+  });
+}
+
+#ifdef LTX2_WITH_MPI
+
+ltxmem::MpiTransport start_mpi(std::chrono::milliseconds deadline) {
+  int provided = MPI_THREAD_SINGLE;
+  MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided);
+  return {MPI_COMM_WORLD, {.deadline = deadline}};
+}
+
+Processes processes_of(const ltxmem::MpiTransport& transport) {
+  return {ltxmem::AnyTransport(transport), [transport](const std::string& reason) { transport.tell_failure(reason); }};
+}
+
+/// Whether all processes come here in time.
+bool all_come(std::chrono::milliseconds time) {
+  const auto until = std::chrono::steady_clock::now() + time;
+  MPI_Request request = MPI_REQUEST_NULL;
+  MPI_Ibarrier(MPI_COMM_WORLD, &request);
+  int is_done = 0;
+  while (MPI_Test(&request, &is_done, MPI_STATUS_IGNORE) == MPI_SUCCESS && is_done == 0) {
+    if (std::chrono::steady_clock::now() >= until) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return is_done != 0;
+}
+
+}  // namespace
+
+MpiSession::MpiSession(std::chrono::milliseconds deadline) : processes_(processes_of(start_mpi(deadline))) {}
+
+MpiSession::~MpiSession() {
+  if (!has_left_ && !all_come(processes_.deadline())) {
+    MPI_Abort(MPI_COMM_WORLD, static_cast<int>(ExitCode::failed_running));
+  }
+  MPI_Finalize();
+}
+
+std::unique_ptr<MpiSession> MpiSession::join(std::chrono::duration<double> deadline) {
+  if (!is_launched()) return nullptr;
+  return std::unique_ptr<MpiSession>(new MpiSession(std::chrono::round<std::chrono::milliseconds>(deadline)));
+}
+
+void MpiSession::leave(const std::exception& error, int exit_code) {
+  using std::chrono::milliseconds;
+  if (dynamic_cast<const ltxmem::RankError*>(&error) == nullptr) processes_.tell_failure(error.what());
+  has_left_ = true;
+  const auto time = std::clamp<milliseconds>(processes_.deadline(), milliseconds(500), milliseconds(5000));
+  if (!all_come(time)) MPI_Abort(MPI_COMM_WORLD, exit_code);
+}
+
+#else
+
+}  // namespace
+
+MpiSession::~MpiSession() = default;
+
+std::unique_ptr<MpiSession> MpiSession::join(std::chrono::duration<double>) {
+  ltxmem::expects<ltxmem::Error>(!is_launched(), "started as one of several processes, but this build has no MPI");
+  return nullptr;
+}
+
+void MpiSession::leave(const std::exception&, int) {}
+
+#endif
+
+}  // namespace ltx2

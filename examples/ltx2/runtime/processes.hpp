@@ -1,0 +1,50 @@
+// SPDX-FileCopyrightText: The ltxmem authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "ltxmem/parallel/any_transport.hpp"
+#include "ltxmem/parallel/message_ranks.hpp"
+#include "runtime/report.hpp"
+
+namespace ltx2 {
+
+/// The processes of a run, each of which is one rank.
+///
+/// Rank 0, the primary, does everything that is not shared. The others go through the same program, whose host tensors
+/// they have room for and do not compute: as in a plan, so they know what comes next without being told. In the
+/// transformer they receive their inputs from the primary and return their part of the outputs.
+class Processes : public ltxmem::MessageRanks<ltxmem::AnyTransport> {
+ public:
+  /// tell_failure(reason) lets the other processes' waits end with an error that names this one.
+  Processes(ltxmem::AnyTransport transport, std::function<void(const std::string& reason)> tell_failure)
+      : MessageRanks(std::move(transport)), tell_failure_(std::move(tell_failure)) {}
+
+  bool is_primary() const noexcept { return rank() == 0; }
+  void tell_failure(const std::string& reason) const { tell_failure_(reason); }
+
+  /// What has to be the same everywhere, by name.
+  using Facts = std::vector<std::pair<std::string, std::string>>;
+
+  /// Every process calls it with its own facts. Throws ShapeError in all of them unless they are alike: it names the
+  /// first rank that differs from the primary, and in what.
+  void expect_alike(const Facts& mine) const;
+
+  /// The same of the settings that each process has planned with.
+  void expect_alike(const Settings& mine) const;
+
+  /// What the others have measured of themselves becomes part of the primary's report.
+  void collect(Report& report) const;
+
+ private:
+  /// The texts of all ranks.
+  std::vector<std::string> all_texts(const std::string& mine) const;
+
+  std::function<void(const std::string&)> tell_failure_;
+};
+
+}  // namespace ltx2
