@@ -55,7 +55,7 @@ std::optional<WeightPlacement> parse_weights(std::string_view text) {
 
 void ExecutionOptions::add_to(CLI::App& app) {
   const std::string group = "Execution";
-  app.add_option("--device", device, "Where to compute; this build knows cpu")
+  app.add_option("--device", device, "Where to compute; a plan has it from --device-profile")
       ->check(CLI::IsMember({"cpu"}))
       ->capture_default_str()
       ->group(group);

@@ -86,10 +86,11 @@ void PlanCommand::add_to(CLI::App& app) {
                  "Instead of --checkpoint-path: 2.3 (default), 2.0, or a JSON file that describes a checkpoint")
       ->excludes("--checkpoint-path")
       ->group(group);
-  app.add_option("--device-profile", device_profile_,
-                 "Whose speed and memory: rtx3060, rtx3090, rtx4070, rtx4090, rtx5090, a100, h100, a6000, cpu, or a "
-                 "JSON file. A device whose name begins with cpu uses weights where the file is mapped; on others they "
-                 "count as device memory")
+  app.add_option(
+         "--device-profile", device_profile_,
+         "Whose speed and memory: rtx3060, rtx3090, rtx4070, rtx4090, rtx5090, a100, h100, a6000, cpu, or a "
+         "JSON file. A device whose name begins with cpu uses weights where the file is mapped; others are cards, "
+         "with the scratch that CUDA takes, where weights count as device memory")
       ->capture_default_str()
       ->group(group);
   app.add_option("--network", network_,
@@ -115,6 +116,7 @@ ExitCode PlanCommand::run() const {
   const std::vector<ltxmem::MemoryBudget> budgets = stated_budgets(
       options_.execution, is_cpu ? available_host_memory() : static_cast<std::size_t>(profile.memory_bytes));
   Settings settings = options_.execution.settings();
+  settings.device.kind = is_cpu ? ltxmem::DeviceKind::cpu : ltxmem::DeviceKind::cuda;
   settings.weights.device_reads_files = is_cpu;
 
   ltxmem::HostResource copies;

@@ -16,38 +16,17 @@
 #include <utility>
 #include <vector>
 
-#include "ltxmem/backend/cpu/backend.hpp"
-#include "ltxmem/backend/dry_run/backend.hpp"
 #include "ltxmem/memory/host_resource.hpp"
 #include "ltxmem/memory/limiting_resource.hpp"
+#include "runtime/device_target.hpp"
 #include "runtime/host_work.hpp"
 #include "runtime/ledger.hpp"
 #include "runtime/processes.hpp"
 #include "runtime/report.hpp"
 #include "runtime/settings.hpp"
 #include "runtime/step_trace.hpp"
-#ifdef LTX2_WITH_ONEDNN
-#include "ltxmem/backend/cpu/onednn_gemm.hpp"
-#endif
-#ifdef LTX2_WITH_HIGHWAY
-#include "ltxmem/backend/cpu/highway_attention.hpp"
-#endif
 
 namespace ltx2 {
-
-#ifdef LTX2_WITH_ONEDNN
-using HostGemm = ltxmem::OneDnnGemm;
-#else
-using HostGemm = ltxmem::PortableGemm;
-#endif
-#ifdef LTX2_WITH_HIGHWAY
-using HostAttention = ltxmem::HighwayAttention;
-#else
-using HostAttention = ltxmem::PortableAttention;
-#endif
-
-using HostBackend = ltxmem::CpuBackend<HostGemm, HostAttention>;
-using PlanBackend = ltxmem::DryRunBackend<HostBackend::Target>;
 
 /// Bytes that a run may use: device memory of each rank, and pinned and host memory together.
 struct MemoryLimits {
@@ -151,9 +130,7 @@ class Runtime : private HostWork::Source {
   }
   template <class Body>
   Plan plan(int threads, Body&& body) const {
-    HostBackend::Target target = backend_.target();
-    target.threads = threads;
-    PlanBackend dry(target);
+    PlanBackend dry(DeviceTarget(settings().device, threads));
     ltxmem::Workspace workspace = ltxmem::Workspace::make_virtual(dry.record());
     body(dry, workspace);
     return finish_plan(peaks(workspace), std::move(dry.record()));

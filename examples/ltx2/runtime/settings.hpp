@@ -51,8 +51,9 @@ struct RankSettings {
   int working() const noexcept { return count - first_working(); }
 };
 
-/// How a run is executed. None of these but dtype and ranks changes a bit of the result.
+/// How a run is executed. Only device, dtype and ranks change bits of the result.
 struct Settings {
+  ltxmem::Device device{};                    ///< that computes
   ltxmem::DType dtype = ltxmem::DType::bf16;  ///< of activations: f32 or bf16
   int threads = 1;                            ///< shared out among the ranks that are threads
   RankSettings ranks{};

@@ -37,6 +37,7 @@ TEST_CASE("The full model is planned in little time and memory", "[cli][plan]") 
   CHECK(ended.most_resident_bytes < std::size_t{200} << 20);
   const nlohmann::json plan = nlohmann::json::parse(ended.output);
   CHECK(plan.at("fits") == true);
+  CHECK(plan.at("settings").at("device") == "cuda");
   CHECK(plan.at("planned").at("seconds").get<double>() > 0);
   CHECK(plan.at("planned").at("at_peak").at("device").at("buffers").size() > 2);
   CHECK_THAT(ended.messages, Contains("37.4 s of video"));
@@ -54,6 +55,7 @@ TEST_CASE("A plan that does not fit is printed and refused", "[cli][plan]") {
   const Ended ended = run_ltx2({"plan", "--num-frames", "121", "--memory-budget", "1MiB", "--json"});
   CHECK(ended.code == 3);
   CHECK(nlohmann::json::parse(ended.output).at("fits") == false);
+  CHECK(nlohmann::json::parse(ended.output).at("settings").at("device") == "cpu");
   CHECK_THAT(ended.messages, Contains("does not fit the device budget") && Contains("1048576"));
 }
 

@@ -29,6 +29,7 @@ JobPlan plan_of(std::int64_t width, std::int64_t height, std::int64_t frames, Sc
   request.steps = preset.steps;
   request.guidance = preset.guidance;
   Settings settings;
+  settings.device.kind = ltxmem::DeviceKind::cuda;
   settings.scheme = scheme;
   settings.weights.stream = true;
   settings.weights.device_reads_files = false;
