@@ -87,6 +87,9 @@ class Sampling {
 
     TransformerModel transformer(runtime_, models_.model());
     TransformerVelocity velocity(transformer, config.layers, video, audio, views_of(prompt_), views_of(negative_));
+    const Tensor<std::byte, 1> noted(
+        runtime_.noted_memory(ltxmem::MemorySpace::host, "token positions and timestep indices"),
+        {static_cast<std::int64_t>(velocity.host_bytes())});
     velocity.share_prefix(shared_blocks(plan.guidance));
     velocity.announce_to(runtime_, count_passes(plan.sigmas, plan.solver, plan.guidance));
     DenoiseOptions options;

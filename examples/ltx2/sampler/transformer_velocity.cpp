@@ -64,6 +64,16 @@ TransformerVelocity::TransformerVelocity(TransformerModel& model, std::int64_t l
       positive_(positive),
       negative_(negative) {}
 
+std::size_t TransformerVelocity::host_bytes() const noexcept {
+  std::size_t bytes = 0;
+  for (const TokenPositions* positions : {&video_positions_, &audio_positions_}) {
+    bytes += positions->rows.size() * sizeof(std::int32_t);
+    for (const std::vector<float>& axis : positions->midpoints) bytes += axis.size() * sizeof(float);
+    bytes += static_cast<std::size_t>(positions->tokens()) * sizeof(std::int32_t);  // timestep indices
+  }
+  return bytes;
+}
+
 void TransformerVelocity::operator()(const VelocityRequest& request, ltxmem::TensorView<float, 2> video,
                                      ltxmem::TensorView<float, 2> audio) {
   const ContextViews& context = request.negative_context ? negative_ : positive_;

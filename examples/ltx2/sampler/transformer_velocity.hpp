@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "ltxmem/core/tensor_view.hpp"
@@ -27,6 +28,9 @@ class TransformerVelocity {
 
   void operator()(const VelocityRequest& request, ltxmem::TensorView<float, 2> video,
                   ltxmem::TensorView<float, 2> audio);
+
+  /// Host memory that positions take, and indices of timesteps while a pass runs.
+  std::size_t host_bytes() const noexcept;
 
   /// The conditional and the perturbed pass of every step share so many first blocks.
   void share_prefix(std::int64_t blocks) noexcept { shared_blocks_ = blocks; }
