@@ -2,10 +2,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/budgets.hpp"
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <fstream>
+#include <optional>
 #include <string>
 
+#include "cli/failure.hpp"
 #include "runtime/size.hpp"
+#include "sampler/latent_shape.hpp"
 
 namespace ltx2 {
 namespace {
@@ -21,6 +27,17 @@ std::size_t resolve(const char* option, const std::string& text, std::size_t fre
   } catch (const ltxmem::ShapeError& error) {
     throw ltxmem::ShapeError(std::string(option) + ": " + error.what());
   }
+}
+
+/// What the process may still map under a limit of its address space (ulimit -v), if it has one.
+std::optional<std::size_t> available_address_space() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return std::nullopt;
+  std::ifstream file("/proc/self/statm");
+  std::size_t pages = 0;
+  if (!(file >> pages)) throw ltxmem::IoError("/proc/self/statm: cannot be read");
+  const std::size_t used = pages * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  return limit.rlim_cur > used ? limit.rlim_cur - used : 0;
 }
 
 }  // namespace
@@ -62,7 +79,27 @@ std::vector<MemoryBudget> budgets_on_cpu(const ExecutionOptions& options) {
     budgets.push_back(
         {"host", {MemorySpace::device, MemorySpace::pinned, MemorySpace::host}, available, default_reserve_bytes});
   }
+  if (const std::optional<std::size_t> space = available_address_space()) {
+    budgets.push_back({"address space",
+                       {MemorySpace::device, MemorySpace::pinned, MemorySpace::host},
+                       *space,
+                       default_reserve_bytes});
+  }
   return budgets;
+}
+
+void expect_plannable(const GenerateRequest& request) {
+  // Per token: three coordinates and three rows of their tables, mask, timestep and its index, and on the way the
+  // coordinates of an axis in order, with an index that doubles as it grows.
+  constexpr std::int64_t bytes_per_token = 3 * 4 + 3 * 4 + 4 + 4 + 2 * 4 + 4;
+  const std::int64_t tokens = video_grid(request.frames, request.height, request.width).tokens();
+  const std::size_t available = available_host_memory();
+  if (static_cast<std::size_t>(tokens * bytes_per_token) <= available) return;
+  throw Failure(ExitCode::does_not_fit, "the positions of " + std::to_string(tokens) + " video tokens (" +
+                                            std::to_string(request.width) + " x " + std::to_string(request.height) +
+                                            ", " + std::to_string(request.frames) + " frames) need " +
+                                            format_bytes(static_cast<std::uint64_t>(tokens * bytes_per_token)) +
+                                            " of host memory, " + format_bytes(available) + " are available");
 }
 
 MemoryLimits limits_of(const std::vector<MemoryBudget>& budgets) {

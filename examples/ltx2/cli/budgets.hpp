@@ -7,6 +7,7 @@
 
 #include "cli/execution_options.hpp"
 #include "ltxmem/memory/budget.hpp"
+#include "pipeline/request.hpp"
 #include "runtime/runtime.hpp"
 
 namespace ltx2 {
@@ -22,8 +23,13 @@ inline constexpr std::size_t default_reserve_bytes = std::size_t{512} << 20;
 std::vector<ltxmem::MemoryBudget> stated_budgets(const ExecutionOptions& options, std::size_t device_free);
 
 /// The same, and what the machine has available less the reserve in the place of those not stated. On the CPU all
-/// memory is the host's, so that its own budget covers every space.
+/// memory is the host's, so that its own budget covers every space. Where the process has a limit of its address space
+/// (ulimit -v), what is left of that is a budget as well, stated or not: libraries that run out of it crash.
 std::vector<ltxmem::MemoryBudget> budgets_on_cpu(const ExecutionOptions& options);
+
+/// Throws Failure (does_not_fit) for a clip whose tokens even a plan has no room for: it computes their positions and
+/// masks. Beyond that a plan allocates nothing that grows with the clip.
+void expect_plannable(const GenerateRequest& request);
 
 /// What a run may take under the stated ones of these budgets (those without a reserve).
 MemoryLimits limits_of(const std::vector<ltxmem::MemoryBudget>& budgets);

@@ -3,9 +3,13 @@
 #include "cli/generate_command.hpp"
 
 #include <cstdio>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "cli/budgets.hpp"
+#include "cli/condition_images.hpp"
+#include "cli/device_profiles.hpp"
 #include "cli/failure.hpp"
 #include "cli/report_file.hpp"
 #include "cli/run_progress.hpp"
@@ -18,11 +22,12 @@
 namespace ltx2 {
 namespace {
 
-std::vector<PlacedImage> load_images(const GenerateRequest& request,
-                                     const std::function<void(const std::string&)>& warn) {
+std::vector<PlacedImage> place_images(const GenerateRequest& request, std::vector<Image> loaded,
+                                      const std::function<void(const std::string&)>& warn) {
   std::vector<PlacedImage> images;
-  for (const ImageRequest& image : request.images) {
-    images.push_back({recompress(load_image(image.path.string()), image.crf, warn), image.frame, image.strength});
+  for (std::size_t i = 0; i < loaded.size(); ++i) {
+    const ImageRequest& image = request.images[i];
+    images.push_back({recompress(std::exchange(loaded[i], {}), image.crf, warn), image.frame, image.strength});
   }
   return images;
 }
@@ -31,9 +36,11 @@ std::vector<PlacedImage> load_images(const GenerateRequest& request,
 void write_video(const std::string& path, const GenerateRequest& request, const Models& models, const Latents& latents,
                  Runtime& runtime, const std::stop_token& stop, const std::function<void(const std::string&)>& warn) {
   const Sound sound = decode_sound(models, latents, runtime);
+  const ltxmem::Tensor<std::byte, 1> noted = note_writer(runtime, request, sound);
   VideoWriter writer(path, request.width, request.height, request.fps, stop);
   const auto waveform = sound.waveform.view();
   Audio audio{sound.sample_rate, waveform.extent(1), {}};
+  audio.samples.reserve(static_cast<std::size_t>(waveform.size()));
   for (std::int64_t channel = 0; channel < waveform.extent(1); ++channel) {
     for (std::int64_t i = 0; i < waveform.extent(0); ++i) audio.samples.push_back(waveform(i, channel));
   }
@@ -47,7 +54,33 @@ void write_video(const std::string& path, const GenerateRequest& request, const 
   }
 }
 
+/// Runs fn, and an error of memory that was there when the run began says in which stage, and what was planned for it.
+template <class Fn>
+ExitCode naming_stage(const Report& run, const Report& plan, Fn&& fn) {
+  try {
+    return fn();
+  } catch (const ltxmem::OutOfMemory& error) {
+    if (run.stages.empty()) throw;
+    std::string text = run.stages.back().name + ": " + error.what();
+    const StageReport& planned = plan.stages.at(run.stages.size() - 1);
+    for (const ltxmem::MemoryPeak& peak : planned.at_peak) {
+      if (peak.buffers.empty()) continue;
+      text += "; planned peak of " + std::string(memory_space_name(peak.space)) + " memory " +
+              std::to_string(peak.bytes) + " bytes in " + peak.step + ", most of it " + peak.buffers.front().name;
+    }
+    throw Failure(ExitCode::failed_running, text);
+  }
+}
+
 }  // namespace
+
+void GenerateCommand::add_to(CLI::App& app) {
+  options_.add_to(app);
+  app.add_option("--device-profile", device_profile_,
+                 "Profile of this machine, as ltx2 calibrate writes it: the report then has predicted beside measured "
+                 "seconds, and auto compares plans by it")
+      ->group("Execution");
+}
 
 ExitCode GenerateCommand::run(const std::stop_token& stop, Processes* processes) const {
   // Everything that can be known to be wrong is found before the work starts.
@@ -56,30 +89,38 @@ ExitCode GenerateCommand::run(const std::stop_token& stop, Processes* processes)
   const bool is_primary = processes == nullptr || processes->is_primary();
   if (is_primary) check_output(options_.output_path);
   const ReportFile report_file(is_primary ? options_.execution.report : std::string());
-  const std::vector<ltxmem::MemoryBudget> budgets = budgets_on_cpu(options_.execution);
+  // The built-in one is good enough to tell what is faster.
+  const ltxmem::DeviceProfile profile = read_device_profile(device_profile_.empty() ? "cpu" : device_profile_);
+  ltxmem::expects(is_cpu(profile), "--device-profile ", device_profile_, ": a profile of ", profile.name,
+                  ", expected one of this machine, which ltx2 calibrate writes");
+  expect_plannable(options_.stated());
   ltxmem::HostResource copies;
   Models models(options_.stated(), copies);
   if (processes != nullptr) processes->expect_alike(models.fingerprints());
+  const std::vector<ltxmem::MemoryBudget> budgets = budgets_on_cpu(options_.execution);
   const GenerateRequest request = options_.request(models.model().config().version);
-  const ltxmem::DeviceProfile* profile = ltxmem::find_device_profile("cpu");  // to tell what is faster
-  const JobPlan plan =
-      plan_within(settings, options_.execution.automatic_for(models.model().config().transformer->layers), budgets,
-                  [&](const Settings& candidate) { return plan_job(request, models, candidate, profile); });
+  std::vector<Image> loaded = load_images(request);
+  const std::size_t image_bytes = pixel_bytes(loaded);
+  const JobPlan plan = plan_within(
+      settings, options_.execution.automatic_for(models.model().config().transformer->layers), budgets,
+      [&](const Settings& candidate) { return plan_job(request, models, candidate, &profile, image_bytes); });
 
   if (processes != nullptr) processes->expect_alike(plan.report.settings);
   Runtime runtime(plan.report.settings, stop, limits_of(budgets));
   Report& report = runtime.report();
   report.command = "generate";
+  if (!device_profile_.empty()) report.device_profile = profile.name;
   report.budgets = budgets;
   report.mapped_bytes = models.mapped_bytes();
 
   RunProgress progress(runtime, options_.execution);
   const auto warn = [&](const std::string& message) { progress.warn(message); };
   for (const std::string& message : clip_warnings(request)) warn(message);
-  const std::vector<PlacedImage> images = load_images(request, warn);
+  const std::vector<PlacedImage> images = place_images(request, std::move(loaded), warn);
 
-  return as_running([&] {
-    const ltxmem::Tensor<std::byte, 1> noted = note_copies(runtime, models);
+  const auto run = [&] {
+    const ltxmem::Tensor<std::byte, 1> copied = note_copies(runtime, models);
+    const ltxmem::Tensor<std::byte, 1> pixels = note_images(runtime, image_bytes);
     const Sample sample = run_pipeline(request, models, images, runtime, {.stop = stop, .initial_noise = {}});
     if (processes != nullptr) processes->collect(report);
     if (!is_primary) {
@@ -90,11 +131,17 @@ ExitCode GenerateCommand::run(const std::stop_token& stop, Processes* processes)
     adopt_plan(report, plan.report);
     const bool as_planned = is_as_planned(report, warn);
     report_file.write(std::span(&report, 1));
-    if (options_.execution.verbose >= 2) print_stages(report);
+    if (options_.execution.verbose >= 2) {
+      print_stages(report);
+      if (device_profile_.empty()) {
+        std::fprintf(stderr, "no seconds predicted: --device-profile names no profile of this machine\n");
+      }
+    }
     if (processes != nullptr) wait_for_primary(*processes);
     std::printf("%s\n", options_.output_path.c_str());
     return as_planned ? ExitCode::done : ExitCode::check_failed;
-  });
+  };
+  return as_running([&] { return naming_stage(report, plan.report, run); });
 }
 
 }  // namespace ltx2

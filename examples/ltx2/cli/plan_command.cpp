@@ -4,8 +4,6 @@
 
 #include <array>
 #include <cstdio>
-#include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -13,11 +11,12 @@
 #include <vector>
 
 #include "cli/budgets.hpp"
+#include "cli/condition_images.hpp"
+#include "cli/device_profiles.hpp"
 #include "cli/failure.hpp"
 #include "cli/messages.hpp"
 #include "cli/plan_table.hpp"
 #include "cli/report_file.hpp"
-#include "ltxmem/backend/dry_run/device_profile_json.hpp"
 #include "media/files.hpp"
 #include "plan/fit.hpp"
 #include "plan/job_plot.hpp"
@@ -27,18 +26,6 @@
 
 namespace ltx2 {
 namespace {
-
-ltxmem::DeviceProfile read_profile(const std::string& name) {
-  if (const ltxmem::DeviceProfile* known = ltxmem::find_device_profile(name)) return *known;
-  std::ifstream file(name, std::ios::binary);
-  if (!file) {
-    std::string names;
-    for (const auto& profile : ltxmem::built_in_device_profiles()) names += (names.empty() ? "" : ", ") + profile.name;
-    throw ltxmem::IoError("--device-profile " + name + ": neither a readable file nor one of " + names);
-  }
-  const std::string text{std::istreambuf_iterator<char>(file), {}};
-  return ltxmem::parse_device_profile(text, name);
-}
 
 /// What connects the ranks' devices, in bytes per second and direction, of which programs reach four fifths. NVLink:
 /// 900 GB/s of an H100 SXM (data sheet), both directions together; PCIe: 4.0 x16; 100gbe: its line rate.
@@ -103,29 +90,30 @@ void PlanCommand::add_to(CLI::App& app) {
 }
 
 ExitCode PlanCommand::run() const {
-  ltxmem::DeviceProfile profile = read_profile(device_profile_);
+  ltxmem::DeviceProfile profile = read_device_profile(device_profile_);
   for (const auto& [name, rate] : networks) {
     if (network_ != name) continue;
     profile.network_bytes_per_s = rate;
     profile.name += ", " + network_;
   }
   if (!plot_.empty()) expect_writable(plot_);
-  const bool is_cpu = profile.name.starts_with("cpu");
   const bool is_described = options_.stated().checkpoint.empty();
   is_described ? validate_clip(options_.stated()) : validate(options_.stated());
+  expect_plannable(options_.stated());
   const std::vector<ltxmem::MemoryBudget> budgets = stated_budgets(
-      options_.execution, is_cpu ? available_host_memory() : static_cast<std::size_t>(profile.memory_bytes));
+      options_.execution, is_cpu(profile) ? available_host_memory() : static_cast<std::size_t>(profile.memory_bytes));
   Settings settings = options_.execution.settings();
-  settings.device.kind = is_cpu ? ltxmem::DeviceKind::cpu : ltxmem::DeviceKind::cuda;
-  settings.weights.device_reads_files = is_cpu;
+  settings.device.kind = is_cpu(profile) ? ltxmem::DeviceKind::cpu : ltxmem::DeviceKind::cuda;
+  settings.weights.device_reads_files = is_cpu(profile);
 
   ltxmem::HostResource copies;
   Models models =
       is_described ? Models(described_models(model_.empty() ? "2.3" : model_)) : Models(options_.stated(), copies);
   const GenerateRequest request = options_.request(models.model().config().version);
-  Choice choice =
-      choose_plan(settings, options_.execution.automatic_for(models.model().config().transformer->layers), budgets,
-                  [&](const Settings& candidate) { return plan_job(request, models, candidate, &profile); });
+  const std::size_t image_bytes = pixel_bytes(load_images(request));
+  Choice choice = choose_plan(
+      settings, options_.execution.automatic_for(models.model().config().transformer->layers), budgets,
+      [&](const Settings& candidate) { return plan_job(request, models, candidate, &profile, image_bytes); });
   Report& report = choice.plan.report;
   report.command = "plan";
   report.budgets = budgets;

@@ -38,12 +38,14 @@ void ReportFile::write(std::span<const Report> reports) const {
 
 void print_stages(const Report& report) {
   constexpr double mebi = 1024.0 * 1024.0;
-  std::fprintf(stderr, "%-14s %10s %12s %12s %14s %12s\n", "stage", "seconds", "TFLOP", "GFLOP/s", "device MiB",
-               "host MiB");
+  std::fprintf(stderr, "%-14s %10s %10s %12s %12s %14s %12s\n", "stage", "seconds", "predicted", "TFLOP", "GFLOP/s",
+               "device MiB", "host MiB");
   for (const StageReport& stage : report.stages) {
     const auto flops = static_cast<double>(stage.operations.flops);
-    std::fprintf(stderr, "%-14s %10.2f %12.4f %12.1f %14.2f %12.2f\n", stage.name.c_str(), stage.seconds, flops * 1e-12,
-                 stage.seconds > 0 ? flops * 1e-9 / stage.seconds : 0.0,
+    char predicted[32] = "-";
+    if (!report.device_profile.empty()) std::snprintf(predicted, sizeof predicted, "%.2f", stage.predicted_seconds());
+    std::fprintf(stderr, "%-14s %10.2f %10s %12.4f %12.1f %14.2f %12.2f\n", stage.name.c_str(), stage.seconds,
+                 predicted, flops * 1e-12, stage.seconds > 0 ? flops * 1e-9 / stage.seconds : 0.0,
                  static_cast<double>(stage.measured_peak[0]) / mebi,
                  static_cast<double>(stage.measured_peak[2]) / mebi);
   }

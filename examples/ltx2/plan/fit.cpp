@@ -36,11 +36,14 @@ void adopt_plan(Report& run, const Report& plan) {
                                    stage.name);
     stage.planned_peak = planned.planned_peak;
     stage.at_peak = planned.at_peak;
+    // Times of another device than the one that ran would be guesses.
+    if (!run.device_profile.empty()) stage.planned_seconds = planned.planned_seconds;
     ltxmem::expects<ltxmem::Error>(stage.ranks.size() == planned.ranks.size(), "planned ", planned.ranks.size(),
                                    " ranks in stage ", stage.name, ", the run had ", stage.ranks.size());
     for (std::size_t rank = 0; rank < stage.ranks.size(); ++rank) {
       stage.ranks[rank].planned_peak = planned.ranks[rank].planned_peak;
       stage.ranks[rank].planned_message_bytes = planned.ranks[rank].planned_message_bytes;
+      if (!run.device_profile.empty()) stage.ranks[rank].planned_seconds = planned.ranks[rank].planned_seconds;
     }
   }
 }

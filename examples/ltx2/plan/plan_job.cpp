@@ -14,17 +14,29 @@ ltxmem::Tensor<std::byte, 1> note_copies(Runtime& runtime, const Models& models)
           {static_cast<std::int64_t>(models.copied_bytes())}};
 }
 
+ltxmem::Tensor<std::byte, 1> note_images(Runtime& runtime, std::size_t bytes) {
+  return {runtime.noted_memory(ltxmem::MemorySpace::host, "condition images"), {static_cast<std::int64_t>(bytes)}};
+}
+
+ltxmem::Tensor<std::byte, 1> note_writer(Runtime& runtime, const GenerateRequest& request, const Sound& sound) {
+  const std::int64_t frame = request.width * request.height * 3;
+  return {runtime.noted_memory(ltxmem::MemorySpace::host, "frames and sound being written"),
+          {4 * frame + 2 * static_cast<std::int64_t>(sound.waveform.bytes())}};
+}
+
 JobPlan plan_job(const GenerateRequest& request, Models& models, const Settings& settings,
-                 const ltxmem::DeviceProfile* profile) {
+                 const ltxmem::DeviceProfile* profile, std::size_t image_bytes) {
   Runtime runtime(settings, Runtime::DryRun{profile});
   runtime.report().mapped_bytes = models.mapped_bytes();
   if (profile != nullptr) runtime.report().device_profile = profile->name;
   const ltxmem::Tensor<std::byte, 1> copies = note_copies(runtime, models);
+  const ltxmem::Tensor<std::byte, 1> pixels = note_images(runtime, image_bytes);
   std::vector<PlacedImage> images;  // their pixels are not looked at
   for (const ImageRequest& image : request.images) images.push_back({Image(), image.frame, image.strength});
   {
     const Sample sample = run_pipeline(request, models, images, runtime, {});
     const Sound sound = decode_sound(models, sample.result, runtime);
+    const ltxmem::Tensor<std::byte, 1> written = note_writer(runtime, request, sound);
     decode_frames(models, sample.result, runtime, {});
   }
   return {std::move(runtime.report())};

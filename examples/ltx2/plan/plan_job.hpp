@@ -6,6 +6,7 @@
 
 #include "ltxmem/core/tensor.hpp"
 #include "pipeline/models.hpp"
+#include "pipeline/pipeline.hpp"
 #include "pipeline/request.hpp"
 #include "plan/job_plan.hpp"
 #include "runtime/runtime.hpp"
@@ -15,12 +16,20 @@ namespace ltx2 {
 /// Counts the copies of misaligned tensors, which the models hold, as memory of a run or plan while the tensor lives.
 ltxmem::Tensor<std::byte, 1> note_copies(Runtime& runtime, const Models& models);
 
+/// Likewise the pixels of the condition images as their files have them.
+ltxmem::Tensor<std::byte, 1> note_images(Runtime& runtime, std::size_t bytes);
+
+/// Likewise at most what writing the clip holds: four frames of 8-bit pixels (the frame, in the order of the file, and
+/// its encoded bytes, in a buffer that doubles as it grows) and the sound twice.
+ltxmem::Tensor<std::byte, 1> note_writer(Runtime& runtime, const GenerateRequest& request, const Sound& sound);
+
 /// Plans everything that `generate` does, from the text to pictures and sound, by running the same code dry: no weight
 /// is read, nothing that grows with the clip but a few values per token (positions, masks) is stored or computed.
 ///
 /// The request has its guidance and steps in it, as run_pipeline wants it. The profile may be null: no times.
+/// image_bytes: see note_images.
 /// Throws  what the run would throw for requests and models that do not fit each other
 JobPlan plan_job(const GenerateRequest& request, Models& models, const Settings& settings,
-                 const ltxmem::DeviceProfile* profile);
+                 const ltxmem::DeviceProfile* profile, std::size_t image_bytes = 0);
 
 }  // namespace ltx2

@@ -1,6 +1,8 @@
 // SPDX-FileCopyrightText: The ltxmem authors
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <cstdlib>
+#include <iterator>
 
 #include "support/catch.hpp"
 #include "tests/support/program.hpp"
@@ -93,6 +95,13 @@ TEST_CASE("Clips whose sizes overflow are refused by name before anything is pla
   }
 }
 
+TEST_CASE("A clip whose positions have no room is refused before they are computed", "[cli][plan]") {
+  const Ended ended = run_ltx2({"plan", "--width", "65536", "--height", "65536", "--num-frames", "999993"});
+  CHECK(ended.code == 3);
+  CHECK_THAT(ended.messages, Contains("524288000000 video tokens") && Contains("are available"));
+  CHECK(ended.most_resident_bytes < std::size_t{100} << 20);
+}
+
 TEST_CASE("What a budget leaves goes to transformer blocks that stay, unless a number is stated", "[cli][plan]") {
   const Words clip{"plan",   "--num-frames",     "121",     "--width",   "1280",   "--height",        "704",
                    "--json", "--device-profile", "rtx4090", "--weights", "stream", "--memory-budget", "16GiB"};
@@ -143,6 +152,49 @@ TEST_CASE("Settings of a report given back as options give the same plan", "[cli
       run_ltx2(clip + Words{"--scheme", "auto", "--query-tile", "auto", "--weights", "stream:3"}).output);
   CHECK(nlohmann::json::parse(run_ltx2(clip + stated_options(first)).output) == first);
 }
+
+TEST_CASE("With a profile of the machine generate's report has predicted beside measured seconds", "[cli][plan]") {
+  const ScratchFolder folder;
+  const TinyModels& models = TinyModels::get();
+  const Words report{"--report", folder / "report.json", "--verbose", "2"};
+  const Ended without = run_ltx2(models.generate(folder / "clip.y4m", report));
+  CHECK(without.code == 0);
+  CHECK_THAT(without.messages, Contains("no seconds predicted"));
+  CHECK_FALSE(read_json(folder / "report.json").contains("device_profile"));
+  CHECK_FALSE(read_json(folder / "report.json").at("planned").contains("seconds"));
+
+  const Ended with = run_ltx2(models.generate(folder / "clip.y4m", report + Words{"--device-profile", "cpu"}));
+  CHECK(with.code == 0);
+  const nlohmann::json stated = read_json(folder / "report.json");
+  CHECK(stated.at("device_profile") == "cpu");
+  for (const nlohmann::json& stage : stated.at("stages")) {
+    CHECK(stage.at("planned").at("seconds").get<double>() > 0);
+    CHECK(stage.at("measured").at("seconds").get<double>() > 0);
+  }
+
+  const Ended other = run_ltx2(models.generate(folder / "clip.y4m", {"--device-profile", "rtx4090"}));
+  CHECK(other.code == 2);
+  CHECK_THAT(other.messages, Contains("--device-profile rtx4090") && Contains("ltx2 calibrate"));
+}
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // sanitizers need address space of their own
+TEST_CASE("A process whose address space is limited refuses what does not fit, and leaves nothing", "[cli][plan]") {
+  const ScratchFolder folder;
+  const ScratchFolder messages;
+  for (const int mebibytes : {100, 200, 400}) {
+    CAPTURE(mebibytes);
+    std::string command = "ulimit -v " + std::to_string(mebibytes * 1024) + "; exec '" LTX2_PROGRAM "'";
+    for (const std::string& word : TinyModels::get().generate(folder / "clip.y4m")) command += " '" + word + "'";
+    const int status = std::system((command + " 2> '" + (messages / "messages") + "'").c_str());
+    REQUIRE(WIFEXITED(status));
+    CHECK(WEXITSTATUS(status) == 3);
+    std::ifstream file(messages / "messages");
+    const std::string text{std::istreambuf_iterator<char>(file), {}};
+    CHECK_THAT(text, Contains("does not fit the address space budget"));
+    CHECK(listing(folder.path()).empty());
+  }
+}
+#endif
 
 TEST_CASE("The whole pipeline runs in exactly its planned peak and is refused one byte less", "[cli][plan]") {
   const ScratchFolder folder;
