@@ -44,7 +44,7 @@ TEST_CASE("amx gemm: every element is the sum in the stated order, at any size a
   const auto w = random_values<bfloat16>(most_columns * (inner + gap), 2);
   HostResource host;
   Tensor<std::byte, 1> scratch(host, {static_cast<std::int64_t>(AmxGemm::scratch_bytes())});
-  for (const std::int64_t rows : {1, 16, 32, 33, 256}) {
+  for (const std::int64_t rows : {1, 16, 33, 64}) {
     for (const std::int64_t columns : {1, 15, 32, 70}) {
       CAPTURE(inner, gap, rows, columns);
       std::vector<float> product(static_cast<std::size_t>(rows * columns + 1), untouched);

@@ -110,29 +110,31 @@ class AmxGemm {
 
   /// Of 16 rows of 16 pairs: within quarters of 4 x 4 pairs first, then the quarters.
   [[gnu::target("avx512bw")]] static void transpose(const __m512i (&rows)[tile], __m512i* to) {
+    // With masks of everything: GCC 12 warns of the undefined operands of the functions without.
+    constexpr __mmask16 all = 0xFFFF;
     __m512i quarters[tile];
 #pragma GCC unroll 4
     for (int r = 0; r < tile; r += 4) {
-      const __m512i low01 = _mm512_unpacklo_epi32(rows[r], rows[r + 1]);
-      const __m512i high01 = _mm512_unpackhi_epi32(rows[r], rows[r + 1]);
-      const __m512i low23 = _mm512_unpacklo_epi32(rows[r + 2], rows[r + 3]);
-      const __m512i high23 = _mm512_unpackhi_epi32(rows[r + 2], rows[r + 3]);
-      quarters[r] = _mm512_unpacklo_epi64(low01, low23);
-      quarters[r + 1] = _mm512_unpackhi_epi64(low01, low23);
-      quarters[r + 2] = _mm512_unpacklo_epi64(high01, high23);
-      quarters[r + 3] = _mm512_unpackhi_epi64(high01, high23);
+      const __m512i low01 = _mm512_maskz_unpacklo_epi32(all, rows[r], rows[r + 1]);
+      const __m512i high01 = _mm512_maskz_unpackhi_epi32(all, rows[r], rows[r + 1]);
+      const __m512i low23 = _mm512_maskz_unpacklo_epi32(all, rows[r + 2], rows[r + 3]);
+      const __m512i high23 = _mm512_maskz_unpackhi_epi32(all, rows[r + 2], rows[r + 3]);
+      quarters[r] = _mm512_maskz_unpacklo_epi64(0xFF, low01, low23);
+      quarters[r + 1] = _mm512_maskz_unpackhi_epi64(0xFF, low01, low23);
+      quarters[r + 2] = _mm512_maskz_unpacklo_epi64(0xFF, high01, high23);
+      quarters[r + 3] = _mm512_maskz_unpackhi_epi64(0xFF, high01, high23);
     }
     // Quarter q of quarters[r + c] has column 4 q + c of rows r to r + 3.
 #pragma GCC unroll 4
     for (int c = 0; c < 4; ++c) {
-      const __m512i even_upper = _mm512_shuffle_i32x4(quarters[c], quarters[c + 4], 0x88);
-      const __m512i odd_upper = _mm512_shuffle_i32x4(quarters[c], quarters[c + 4], 0xDD);
-      const __m512i even_lower = _mm512_shuffle_i32x4(quarters[c + 8], quarters[c + 12], 0x88);
-      const __m512i odd_lower = _mm512_shuffle_i32x4(quarters[c + 8], quarters[c + 12], 0xDD);
-      to[c] = _mm512_shuffle_i32x4(even_upper, even_lower, 0x88);
-      to[c + 4] = _mm512_shuffle_i32x4(odd_upper, odd_lower, 0x88);
-      to[c + 8] = _mm512_shuffle_i32x4(even_upper, even_lower, 0xDD);
-      to[c + 12] = _mm512_shuffle_i32x4(odd_upper, odd_lower, 0xDD);
+      const __m512i even_upper = _mm512_maskz_shuffle_i32x4(all, quarters[c], quarters[c + 4], 0x88);
+      const __m512i odd_upper = _mm512_maskz_shuffle_i32x4(all, quarters[c], quarters[c + 4], 0xDD);
+      const __m512i even_lower = _mm512_maskz_shuffle_i32x4(all, quarters[c + 8], quarters[c + 12], 0x88);
+      const __m512i odd_lower = _mm512_maskz_shuffle_i32x4(all, quarters[c + 8], quarters[c + 12], 0xDD);
+      to[c] = _mm512_maskz_shuffle_i32x4(all, even_upper, even_lower, 0x88);
+      to[c + 4] = _mm512_maskz_shuffle_i32x4(all, odd_upper, odd_lower, 0x88);
+      to[c + 8] = _mm512_maskz_shuffle_i32x4(all, even_upper, even_lower, 0xDD);
+      to[c + 12] = _mm512_maskz_shuffle_i32x4(all, odd_upper, odd_lower, 0xDD);
     }
   }
 
