@@ -4,11 +4,13 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdio>
 #include <cstdlib>
 #include <string_view>
 #include <thread>
 
 #include "cli/exit_code.hpp"
+#include "cli/messages.hpp"
 #include "ltxmem/core/error.hpp"
 #ifdef LTX2_WITH_MPI
 #include "ltxmem/parallel/mpi_communicator.hpp"
@@ -56,8 +58,14 @@ bool all_come(std::chrono::milliseconds time) {
 MpiSession::MpiSession(std::chrono::milliseconds deadline) : processes_(processes_of(start_mpi(deadline))) {}
 
 MpiSession::~MpiSession() {
-  if (!has_left_ && !all_come(processes_.deadline())) {
-    MPI_Abort(MPI_COMM_WORLD, static_cast<int>(ExitCode::failed_running));
+  if (!has_left_) {
+    try {
+      ltxmem::detail::CallingThread thread;
+      processes_.barrier(thread);
+    } catch (const std::exception& error) {
+      std::fprintf(stderr, "%s\n", error_text(error.what()).c_str());
+      MPI_Abort(MPI_COMM_WORLD, static_cast<int>(ExitCode::failed_running));
+    }
   }
   MPI_Finalize();
 }
