@@ -64,9 +64,10 @@ if [ -x "build/$preset/bin/double_tests" ]; then  # where there is nvcc
   run_cases "build/$preset/bin/double_tests"
   for seed in 0 7; do
     LTXMEM_DOUBLE_SEED=$seed LTXMEM_DOUBLE_DEVICES=3 run_cases "build/$preset/bin/double_backend_tests"
-    LTXMEM_DOUBLE_SEED=$seed run_cases "build/$preset/bin/ltx2_double_tests"
+    LTXMEM_DOUBLE_SEED=$seed run_cases "build/$preset/bin/ltx2_double_tests" '~[long]'
   done
   if [ "$long" = yes ]; then
+    run_cases "build/$preset/bin/ltx2_double_tests" '[long]'
     run_cases cmake --build --preset "$preset" --target double_mutation
   fi
 fi

@@ -227,8 +227,7 @@ TEMPLATE_TEST_CASE("chunked ffn on onednn: token chunks and threads change no bi
     for (const int threads : {1, 3}) {
       CAPTURE(chunk, threads);
       CHECK(same_bits(run_network<Backend>(ffn, problem, {.token_chunk = chunk}, threads), whole));
-      CHECK(
-          same_bits(run_network<Backend>(ffn, problem, {.token_chunk = chunk, .hidden_chunk = 35}, threads), halves));
+      CHECK(same_bits(run_network<Backend>(ffn, problem, {.token_chunk = chunk, .hidden_chunk = 35}, threads), halves));
     }
   }
 }

@@ -100,7 +100,11 @@ void print_plan(const GenerateRequest& request, const JobPlan& plan, const ltxme
   print_stage("whole job", report.planned_peak(), report.predicted_seconds(), "");
   print_ranks(report);
   for (const ltxmem::MemorySpace space : ltxmem::memory_spaces) print_peak(plan.peak(space));
-  std::printf("\nWorkspaces are those of the CPU backend; code and driver memory of a device are not in the plan.\n");
+  if (report.settings.device.kind == ltxmem::DeviceKind::cuda) {
+    std::printf(
+        "\nWorkspaces are those of the CUDA backend; what its driver and code take of the device is not in the "
+        "plan.\n");
+  }
 }
 
 }  // namespace ltx2

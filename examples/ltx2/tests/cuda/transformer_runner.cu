@@ -10,9 +10,9 @@
 
 namespace ltx2::test {
 
-WorkspaceBytes transform_on_cuda(const Checkpoint& checkpoint, const TransformerConfig& config, const Settings& settings,
-                                 const WorkspaceBytes& planned, int calls, const TransformerInput& input,
-                                 const TransformerOutput& output) {
+WorkspaceBytes transform_on_cuda(const Checkpoint& checkpoint, const TransformerConfig& config,
+                                 const Settings& settings, const WorkspaceBytes& planned, int calls,
+                                 const TransformerInput& input, const TransformerOutput& output) {
   ltxmem::CudaBackend backend;
   ltxmem::CudaResource device(backend.stream());
   ltxmem::PinnedResource pinned;

@@ -22,9 +22,9 @@ using WorkspaceBytes = std::array<std::size_t, 3>;
 
 /// So many calls of the transformer on device 0 in f32, one after the other in one workspace of these bytes. Gives what
 /// the calls used of it.
-WorkspaceBytes transform_on_cuda(const Checkpoint& checkpoint, const TransformerConfig& config, const Settings& settings,
-                                 const WorkspaceBytes& planned, int calls, const TransformerInput& input,
-                                 const TransformerOutput& output);
+WorkspaceBytes transform_on_cuda(const Checkpoint& checkpoint, const TransformerConfig& config,
+                                 const Settings& settings, const WorkspaceBytes& planned, int calls,
+                                 const TransformerInput& input, const TransformerOutput& output);
 
 }  // namespace test
 

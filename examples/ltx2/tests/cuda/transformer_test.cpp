@@ -54,8 +54,8 @@ void check_on_card(MadeUpInput& input, const Checkpoint& checkpoint, Scheme sche
   const Runtime::Plan plan = TransformerModel(dry, checkpoint).plan(input.input(), input.output());
   TransformerOutput output = input.output();
   for (const auto& view : {output.video, output.audio}) std::fill_n(view.data(), view.size(), NAN);
-  const WorkspaceBytes used = transform_on_cuda(checkpoint, *checkpoint.config().transformer, settings, plan.peak, 2,
-                                                input.input(), output);
+  const WorkspaceBytes used =
+      transform_on_cuda(checkpoint, *checkpoint.config().transformer, settings, plan.peak, 2, input.input(), output);
   CHECK(used == plan.peak);
   std::vector<float> got(output.video.data(), output.video.data() + output.video.size());
   got.insert(got.end(), output.audio.data(), output.audio.data() + output.audio.size());
@@ -66,7 +66,7 @@ void check_on_card(MadeUpInput& input, const Checkpoint& checkpoint, Scheme sche
 
 }  // namespace
 
-TEST_CASE("The transformer on a card has the values of the processor with every scheme", "[cuda][transformer]") {
+TEST_CASE("The transformer on a card has the values of the processor with every scheme", "[cuda][transformer][long]") {
   SynthesisedCheckpoint checkpoint(tiny_transformer("ltx23_tiny", 1));
   MadeUpInput input(checkpoint.config(), 2, 11, 12, 5, 3);  // 264 tokens: a tile of 256 and a part
   input.video.condition_first(132, 0.1F);

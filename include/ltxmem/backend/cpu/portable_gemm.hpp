@@ -17,8 +17,8 @@ namespace ltxmem {
 ///
 /// Computes  product = x w^T for float, bfloat16 and half; the inputs are widened to float while they are packed
 /// Memory    scratch: row_quantum rows of one depth block and one strip of w, in float
-/// Numerics  each element sums its products in order within blocks of 256 inputs, then the blocks in order; padding rows
-///           and columns run through the same code, so position and neighbours do not matter
+/// Numerics  each element sums its products in order within blocks of 256 inputs, then the blocks in order; padding
+///           runs through the same code, so position and neighbours do not matter
 /// Source    Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008
 class PortableGemm {
  public:
