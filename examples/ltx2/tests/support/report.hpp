@@ -23,11 +23,12 @@ inline nlohmann::json read_json(const std::string& path) {
   return nlohmann::json::parse(file);
 }
 
-/// The settings of a report as options, but for one that stands in the command line already.
+/// The settings of a report as options, but for the device, which a plan has from its profile, and one that stands in
+/// the command line already.
 inline Words stated_options(const nlohmann::json& report, const std::string& but_for = "") {
   Words options;
   for (const auto& [name, value] : report.at("settings").items()) {
-    if (name == but_for) continue;
+    if (name == "device" || name == but_for) continue;
     options.push_back("--" + name);
     options.push_back(value.is_string() ? value.get<std::string>() : value.dump());
   }
