@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 #include <cstdint>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,8 @@ using namespace ltxmem::test;
 namespace {
 
 bool has_devices(int count) {
+  const char* promised = std::getenv("LTXMEM_DOUBLE_DEVICES");
+  REQUIRE(cuda_device_count() >= (promised == nullptr ? 0 : std::atoi(promised)));
   if (cuda_device_count() >= count) return true;
   WARN("skipped: " << count << " CUDA devices are needed, there are " << cuda_device_count());
   return false;

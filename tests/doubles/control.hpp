@@ -12,8 +12,8 @@
 namespace doubles {
 
 struct Settings {
-  /// 0: work runs as late as its order allows, and only what is waited for. Otherwise queues take turns at random, now and
-  /// then before anybody waits, and so do the threads of kernels.
+  /// 0: work runs as late as its order allows, and only what is waited for. Otherwise queues take turns at random, now
+  /// and then before anybody waits, and so do the threads of kernels.
   std::uint64_t seed = 0;
   int devices = 1;  ///< 0: none, -1: there is no driver
   int capability = 90;
@@ -24,13 +24,16 @@ struct Settings {
   bool greedy_products = false;                     ///< its algorithm wants more workspace than was granted
 };
 
-/// A new machine: no memory, no streams, no errors. Settings of the first one come from LTXMEM_DOUBLE_SEED, _DEVICES,
-/// _CAPABILITY, _MEMORY_BYTES, _FAILING_ALLOCATION, _FAILING_LAUNCH in the environment.
+/// What LTXMEM_DOUBLE_SEED, _DEVICES, _CAPABILITY, _MEMORY_BYTES, _FAILING_ALLOCATION and _FAILING_LAUNCH in the
+/// environment say: those of the first machine.
+Settings settings_of_environment();
+
+/// A new machine: no memory, no streams, no errors.
 void reset(const Settings& settings);
 
-/// Runs all work that is left and says what has gone wrong since the machine was made: accesses outside of memory, to freed
-/// or uninitialised memory, races in kernels, queues that wait for each other, kernels that have no build for the processor.
-/// The last one is also the text of the error that calls return from then on.
+/// Runs all work that is left and says what has gone wrong since the machine was made: accesses outside of memory, to
+/// freed or uninitialised memory, races in kernels, queues that wait for each other, kernels that have no build for the
+/// processor. The last one is also the text of the error that calls return from then on.
 std::vector<std::string> findings();
 
 /// Allocations, device and pinned, that were not given back.

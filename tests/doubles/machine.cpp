@@ -25,6 +25,8 @@ void read_setting(const char* name, T& value) {
   if (text != nullptr) value = static_cast<T>(std::strtoll(text, nullptr, 10));
 }
 
+}  // namespace
+
 Settings settings_of_environment() {
   Settings settings;
   read_setting("SEED", settings.seed);
@@ -35,8 +37,6 @@ Settings settings_of_environment() {
   read_setting("FAILING_LAUNCH", settings.failing_launch);
   return settings;
 }
-
-}  // namespace
 
 bool Ticket::reached() const {
   return queue == nullptr || queue->finished >= number;

@@ -43,16 +43,21 @@ std::string refusal() {
   return "";
 }
 
+/// A case that changes the machine, and leaves the one that the other cases want.
+struct OtherMachine {
+  ~OtherMachine() { doubles::reset(doubles::settings_of_environment()); }
+};
+
 }  // namespace
 
-TEST_CASE("work leaves no allocation and no finding behind") {
+TEST_CASE_METHOD(OtherMachine, "work leaves no allocation and no finding behind") {
   doubles::reset({});
   CHECK(run_network());
   CHECK(doubles::findings().empty());
   CHECK(doubles::live_allocations() == 0);
 }
 
-TEST_CASE("without a driver, without a device or with an old one the reason is one sentence") {
+TEST_CASE_METHOD(OtherMachine, "without a driver, without a device or with an old one the reason is one sentence") {
   doubles::reset({.devices = -1});
   CHECK(cuda_device_count() == 0);
   CHECK(refusal<DeviceError>().starts_with("no CUDA device can be used: "));
@@ -70,7 +75,7 @@ TEST_CASE("without a driver, without a device or with an old one the reason is o
   CHECK_THROWS_WITH(find_cuda_device(-1), "CUDA device -1 does not exist, there are 2");
 }
 
-TEST_CASE("memory that runs out at any point is named, and what was taken goes back") {
+TEST_CASE_METHOD(OtherMachine, "memory that runs out at any point is named, and what was taken goes back") {
   int failures = 0;
   for (int which = 1; which < 50; ++which) {
     doubles::reset({.failing_allocation = which});
@@ -84,7 +89,7 @@ TEST_CASE("memory that runs out at any point is named, and what was taken goes b
   CHECK(failures >= 4);  // the operands, the result and the workspace
 }
 
-TEST_CASE("a kernel that fails on the device is noticed by a later call") {
+TEST_CASE_METHOD(OtherMachine, "a kernel that fails on the device is noticed by a later call") {
   int failures = 0;
   for (int which = 1; which < 50; ++which) {
     doubles::reset({.failing_launch = which});
@@ -97,7 +102,8 @@ TEST_CASE("a kernel that fails on the device is noticed by a later call") {
   CHECK(failures >= 2);
 }
 
-TEST_CASE("a product that the library does not offer, or only with more workspace, is refused by name") {
+TEST_CASE_METHOD(OtherMachine,
+                 "a product that the library does not offer, or only with more workspace, is refused by name") {
   doubles::reset({.no_products = true});
   CHECK(refusal<DeviceError>() == "cublasLt: no algorithm for 24 outputs and 16 inputs of type BF16 to BF16");
   doubles::reset({.greedy_products = true});
