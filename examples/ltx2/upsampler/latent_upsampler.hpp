@@ -48,8 +48,7 @@ struct BlurDown {
 /// The spatial latent upsampler: x2, or a rational factor by shuffling up and blurring down.
 ///
 /// Computes  un-normalise; initial convolution; residual blocks; per frame a convolution, its channels to positions
-/// and,
-///           for rational factors, a blur; residual blocks; final convolution; normalise
+///           and, for rational factors, a blur; residual blocks; final convolution; normalise
 /// Shapes    latent [F, h, w, C] and result [F, h num / den, w num / den, C], normalised
 /// Memory    pinned: twice the activations of the clip at the higher resolution, what a norm over the whole clip needs.
 ///           Device: a few frames, whatever the clip's length, see NormedConvolution
@@ -145,7 +144,7 @@ class LatentUpsampler {
   /// y = SiLU(norm(convolution(un-normalised latent)))
   void run_initial(Backend& backend, ltxmem::TensorView<const float, 4> latent, ClipView<T> y,
                    ltxmem::Arena& arena) const {
-    const ltxmem::Step step(backend, "upsampler initial", -1);
+    const ltxmem::Step step(backend, "upsampler initial");
     const auto scope = arena.scope();
     const Table table = take_table(arena);
     const auto normalised = take_turn<float>(arena, "latent", latent.extents());
@@ -204,7 +203,7 @@ class LatentUpsampler {
   }
 
   void run_raise(Backend& backend, ClipView<T> x, ClipView<T> y, ltxmem::Arena& arena) const {
-    const ltxmem::Step step(backend, "upsampler raise", -1);
+    const ltxmem::Step step(backend, "upsampler raise");
     const auto scope = arena.scope();
     const std::int64_t factor = config_.numerator;
     const auto low_memory = take_turn<T>(arena, "frames", x.extents());
@@ -237,7 +236,7 @@ class LatentUpsampler {
   }
 
   void run_final(Backend& backend, ClipView<T> x, ltxmem::TensorView<float, 4> upsampled, ltxmem::Arena& arena) const {
-    const ltxmem::Step step(backend, "upsampler final", -1);
+    const ltxmem::Step step(backend, "upsampler final");
     const auto scope = arena.scope();
     const auto memory = take_turn<float>(arena, "upsampled latent", upsampled.extents());
     stream_convolution(

@@ -54,7 +54,7 @@ class OneOpenMpThread {
 ///
 /// Only implementations named "brg" for AVX-512 keep the bits of a row whatever the number of rows and columns:
 /// measured, not promised by oneDNN, and tested. "gemm:jit", which 2.6 takes on AVX2, does not; nor does "brg" on
-/// matrix tiles (AMX): it cuts the inputs into blocks whose size follows from the number of rows and columns.
+/// matrix tiles (AMX): with other numbers of rows and columns a row has other bits, which was measured as well.
 /// Processors with tiles multiply bfloat16 by AmxGemm. What has no implementation on this processor or in this version
 /// (half in 2.6, bfloat16 without its instructions, everything on AVX2) is left to PortableGemm, by element type and so
 /// for all shapes alike; on AVX2 float then runs at half of oneDNN's speed.
