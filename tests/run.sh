@@ -34,12 +34,11 @@ failed=0
 logs="$PWD/build/$preset/logs"
 mkdir -p "$logs"
 
-# Runs a Catch2 program and adds up its closing line; one that ends without it counts as a failed case.
-run_cases() {
-  local log started=$SECONDS status=0
-  log="$logs/$(basename "$1").log"
-  echo "== $(basename "$1") ${*:2}"
-  "$@" 2>&1 | tee "$log" || status=$?
+# Runs a command and adds up its closing line; one that ends without it counts as a failed case.
+count() {  # NAME COMMAND...
+  local log="$logs/$1.log" started=$SECONDS status=0
+  echo "== $1"
+  "${@:2}" 2>&1 | tee "$log" || status=$?
   if [[ "$(tail -n 1 "$log")" =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed$ ]]; then
     passed=$((passed + BASH_REMATCH[1]))
     failed=$((failed + BASH_REMATCH[2]))
@@ -47,28 +46,32 @@ run_cases() {
       failed=$((failed + 1))
     fi
   else
-    echo "$(basename "$1") ended with status $status before it had counted its cases"
+    echo "$1 ended with status $status before it had counted its cases"
     failed=$((failed + 1))
   fi
   echo "== $((SECONDS - started)) s"
 }
 
+run_cases() {  # PROGRAM [FILTER]
+  count "$1" tests/in_parts.sh "build/$preset/bin/$1" "${@:2}"
+}
+
 if [ -x "build/$preset/bin/simt_tests" ]; then  # g++ without sanitizers only
-  run_cases "build/$preset/bin/simt_tests"
+  run_cases simt_tests
   if [ "$long" = yes ]; then
-    run_cases cmake --build --preset "$preset" --target simt_mutation
+    count simt_mutation cmake --build --preset "$preset" --target simt_mutation
   fi
 fi
 
 if [ -x "build/$preset/bin/double_tests" ]; then  # where there is nvcc
-  run_cases "build/$preset/bin/double_tests"
+  run_cases double_tests
   for seed in 0 7; do
-    LTXMEM_DOUBLE_SEED=$seed LTXMEM_DOUBLE_DEVICES=3 run_cases "build/$preset/bin/double_backend_tests"
-    LTXMEM_DOUBLE_SEED=$seed run_cases "build/$preset/bin/ltx2_double_tests" '~[long]'
+    LTXMEM_DOUBLE_SEED=$seed LTXMEM_DOUBLE_DEVICES=3 run_cases double_backend_tests
+    LTXMEM_DOUBLE_SEED=$seed run_cases ltx2_double_tests '~[long]'
   done
   if [ "$long" = yes ]; then
-    run_cases "build/$preset/bin/ltx2_double_tests" '[long]'
-    run_cases cmake --build --preset "$preset" --target double_mutation
+    run_cases ltx2_double_tests '[long]'
+    count double_mutation cmake --build --preset "$preset" --target double_mutation
   fi
 fi
 
@@ -78,9 +81,10 @@ for program in ltxmem_tests ltx2_tests; do
     failed=$((failed + 1))
     continue
   fi
-  run_cases "build/$preset/bin/$program" '~[long]'
+  run_cases "$program" '~[long]'
   if [ "$long" = yes ]; then
-    run_cases "build/$preset/bin/$program" '[long]~[child]'  # [child]: started by other cases
+    # [child]: started by other cases. One at a time: some take most of the memory.
+    count "$program" "build/$preset/bin/$program" '[long]~[child]'
   fi
 done
 
