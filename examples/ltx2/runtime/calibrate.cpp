@@ -225,26 +225,20 @@ class Machine {
   CalibrationResult result_;
 };
 
-/// The rate of work that is half of one kind and half of the other, by flops.
-double together(double a, double b) {
-  return 2 / (1 / a + 1 / b);
-}
-
 }  // namespace
 
 CalibrationResult calibrate(const Calibration& calibration) {
   Machine machine(calibration);
   ltxmem::DeviceProfile profile = *ltxmem::find_device_profile("cpu");
   profile.source = "measured by ltx2 calibrate on " + std::to_string(calibration.threads) +
-                   " threads; products: half linear layers, half attention; f16 and f8 as bf16; network assumed";
+                   " threads; f16 and f8 as bf16; network assumed";
   profile.memory_bytes = static_cast<std::int64_t>(::sysconf(_SC_PHYS_PAGES)) * ::sysconf(_SC_PAGESIZE);
-  const double linear_bf16 = machine.linear<ltxmem::bfloat16>("linear layer, bf16");
-  const double attention_bf16 = machine.attention<ltxmem::bfloat16>("attention, bf16");
-  profile.bf16_flops_per_s = together(linear_bf16, attention_bf16);
+  profile.bf16_flops_per_s = machine.linear<ltxmem::bfloat16>("linear layer, bf16");
+  profile.bf16_attention_flops_per_s = machine.attention<ltxmem::bfloat16>("attention, bf16");
+  profile.f32_flops_per_s = machine.linear<float>("linear layer, f32");
+  profile.f32_attention_flops_per_s = machine.attention<float>("attention, f32");
   profile.f16_flops_per_s = profile.f8_flops_per_s = profile.bf16_flops_per_s;
-  const double linear_f32 = machine.linear<float>("linear layer, f32");
-  const double attention_f32 = machine.attention<float>("attention, f32");
-  profile.f32_flops_per_s = together(linear_f32, attention_f32);
+  profile.f16_attention_flops_per_s = profile.bf16_attention_flops_per_s;
   profile.vector_flops_per_s = machine.vector_work();
   profile.memory_bytes_per_s = machine.memory_copy();
   profile.link_in_bytes_per_s = profile.link_out_bytes_per_s = machine.transfer();

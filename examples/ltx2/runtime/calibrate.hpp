@@ -38,8 +38,7 @@ struct Measurement {
 };
 
 struct CalibrationResult {
-  /// Measured rates with fractions of 1. Products have one rate per type in a profile: that of work that is half linear
-  /// layers and half attention, by flops. What cannot be measured (the network) is that of the built-in cpu profile.
+  /// Measured rates with fractions of 1. What cannot be measured (the network) is that of the built-in cpu profile.
   ltxmem::DeviceProfile profile;
   std::vector<Measurement> measurements;  ///< in the order in which they were made
   std::vector<std::string> warnings;

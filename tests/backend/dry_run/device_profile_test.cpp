@@ -39,6 +39,9 @@ TEST_CASE("device profile: the built-in ones have every figure and say where it 
     CHECK_NOTHROW(parse_device_profile(device_profile_json(*profile), name));
     CHECK(profile->bf16_flops_per_s >= profile->f32_flops_per_s);
     CHECK(profile->f8_flops_per_s >= profile->bf16_flops_per_s);
+    CHECK(profile->f32_attention_flops_per_s == profile->f32_flops_per_s);
+    CHECK(profile->bf16_attention_flops_per_s == profile->bf16_flops_per_s);
+    CHECK(profile->f16_attention_flops_per_s == profile->f16_flops_per_s);
   }
   CHECK(find_device_profile("rtx9999") == nullptr);
   CHECK(find_device_profile("rtx3060")->memory_bytes == std::int64_t{12} << 30);
@@ -72,11 +75,13 @@ TEST_CASE("device profile: written and read again it has the same numbers") {
 }
 
 TEST_CASE("device profile: a missing or unknown field is named") {
+  for (const char* field : {"disk_bytes_per_s", "f32_attention_flops_per_s", "bf16_attention_flops_per_s"}) {
+    std::string text = valid();
+    const std::size_t at = text.find(" \"" + std::string(field) + "\"");
+    text.erase(at, text.find('\n', at) + 1 - at);
+    CHECK(refusal(text) == "mine.json: device profile: field '" + std::string(field) + "' is missing");
+  }
   std::string text = valid();
-  const std::size_t at = text.find(" \"disk_bytes_per_s\"");
-  text.erase(at, text.find('\n', at) + 1 - at);
-  CHECK(refusal(text) == "mine.json: device profile: field 'disk_bytes_per_s' is missing");
-  text = valid();
   text.insert(1, "\"wings\": 2,");
   CHECK(refusal(text) == "mine.json: device profile: field 'wings' is unknown");
 }

@@ -172,10 +172,12 @@ TEST_CASE("record: a dry run says of each operation what arithmetic it does") {
   const auto& entries = dry.record().entries();
   REQUIRE(entries.size() == 3);
   CHECK(entries[0].arithmetic == Arithmetic::vector);
-  CHECK(entries[1].arithmetic == Arithmetic::bf16);
+  CHECK(entries[1].arithmetic == Arithmetic::bf16_attention);
   CHECK(entries[2].arithmetic == Arithmetic::vector);
   CHECK(matrix_arithmetic<float>() == Arithmetic::f32);
   CHECK(matrix_arithmetic<half>() == Arithmetic::f16);
+  CHECK(attention_arithmetic<float>() == Arithmetic::f32_attention);
+  CHECK(attention_arithmetic<half>() == Arithmetic::f16_attention);
 }
 
 // ------------------------------------------------------------------------------------------------- memory over time

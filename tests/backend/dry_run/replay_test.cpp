@@ -37,6 +37,9 @@ DeviceProfile slow_machine() {
           .bf16_flops_per_s = 2e6,
           .f16_flops_per_s = 4e6,
           .f8_flops_per_s = 8e6,
+          .f32_attention_flops_per_s = 2.5e5,
+          .bf16_attention_flops_per_s = 4e5,
+          .f16_attention_flops_per_s = 5e6,
           .vector_flops_per_s = 5e5,
           .memory_bytes_per_s = 1e6,
           .link_in_bytes_per_s = 1e6,
@@ -141,6 +144,17 @@ TEST_CASE("replay: operations follow each other, each bound by arithmetic or by 
   profile.memory_fraction = 0.5;
   profile.matrix_fraction = 0.1;
   CHECK(us(replay(record, profile).seconds) == 100 + 60 + 100 + 40 + 4 * 7);
+}
+
+TEST_CASE("replay: attention has a rate of its own in every type, of which programs reach the fraction of products") {
+  Record record;
+  record.add_compute("a", Arithmetic::f32_attention, 10, 3);
+  record.add_compute("b", Arithmetic::bf16_attention, 10, 3);
+  record.add_compute("c", Arithmetic::f16_attention, 10, 0);
+  DeviceProfile profile = slow_machine();
+  CHECK(us(replay(record, profile).seconds) == 40 + 25 + 2);
+  profile.matrix_fraction = 0.5;
+  CHECK(us(replay(record, profile).seconds) == 80 + 50 + 4);
 }
 
 TEST_CASE("replay: a transfer runs beside later work, and only what is waited for is exposed") {

@@ -82,7 +82,7 @@ class DryRunBackend {
     const auto scope = arena.scope();
     arena.take_bytes("attention workspace", attention_workspace_bytes(tile));
     record_.add_compute(
-        "attention", matrix_arithmetic<T>(), 4 * visible_pairs(tile) * tile.q.extent(1),
+        "attention", attention_arithmetic<T>(), 4 * visible_pairs(tile) * tile.q.extent(1),
         bytes_of(tile.q) + bytes_of(tile.k) + bytes_of(tile.v) + bytes_of(tile.mask) + 2 * bytes_of(state));
   }
   void attention_merge(SoftmaxStateView from, SoftmaxStateView into) {

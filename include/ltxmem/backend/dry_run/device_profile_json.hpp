@@ -30,13 +30,16 @@ struct ProfileNumber {
   double greatest;  ///< allowed
 };
 
-inline const std::array<ProfileNumber, 15>& profile_numbers() {
+inline const std::array<ProfileNumber, 18>& profile_numbers() {
   constexpr double most = 1e30;
-  static const std::array<ProfileNumber, 15> numbers{{
+  static const std::array<ProfileNumber, 18> numbers{{
       {"f32_flops_per_s", &DeviceProfile::f32_flops_per_s, 0, true, most},
       {"bf16_flops_per_s", &DeviceProfile::bf16_flops_per_s, 0, true, most},
       {"f16_flops_per_s", &DeviceProfile::f16_flops_per_s, 0, true, most},
       {"f8_flops_per_s", &DeviceProfile::f8_flops_per_s, 0, true, most},
+      {"f32_attention_flops_per_s", &DeviceProfile::f32_attention_flops_per_s, 0, true, most},
+      {"bf16_attention_flops_per_s", &DeviceProfile::bf16_attention_flops_per_s, 0, true, most},
+      {"f16_attention_flops_per_s", &DeviceProfile::f16_attention_flops_per_s, 0, true, most},
       {"vector_flops_per_s", &DeviceProfile::vector_flops_per_s, 0, true, most},
       {"memory_bytes_per_s", &DeviceProfile::memory_bytes_per_s, 0, true, most},
       {"link_in_bytes_per_s", &DeviceProfile::link_in_bytes_per_s, 0, true, most},

@@ -30,13 +30,22 @@ enum class WorkQueue : std::uint8_t { compute, copy_in, copy_out, network, disk 
 inline constexpr std::array work_queues{WorkQueue::compute, WorkQueue::copy_in, WorkQueue::copy_out, WorkQueue::network,
                                         WorkQueue::disk};
 
-/// What limits the rate of an operation's flops: matrix products by operand type (accumulated in fp32), or the rest.
-enum class Arithmetic : std::uint8_t { vector, f32, bf16, f16, f8 };
+/// What limits the rate of an operation's flops: matrix products by operand type (accumulated in fp32), attention by
+/// the type of its queries, or the rest.
+enum class Arithmetic : std::uint8_t { vector, f32, bf16, f16, f8, f32_attention, bf16_attention, f16_attention };
 
 /// The arithmetic of products of activations of type T.
 template <Element T>
 constexpr Arithmetic matrix_arithmetic() noexcept {
   return sizeof(T) == 4 ? Arithmetic::f32 : std::is_same_v<T, bfloat16> ? Arithmetic::bf16 : Arithmetic::f16;
+}
+
+/// The arithmetic of attention of queries, keys and values of type T: two products and the softmax between them.
+template <Element T>
+constexpr Arithmetic attention_arithmetic() noexcept {
+  return sizeof(T) == 4                ? Arithmetic::f32_attention
+         : std::is_same_v<T, bfloat16> ? Arithmetic::bf16_attention
+                                       : Arithmetic::f16_attention;
 }
 
 class Record final : public MemoryObserver {
