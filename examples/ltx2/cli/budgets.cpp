@@ -2,14 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/budgets.hpp"
 
-#include <sys/resource.h>
-#include <unistd.h>
-
-#include <fstream>
-#include <optional>
+#include <algorithm>
 #include <string>
 
 #include "cli/failure.hpp"
+#include "cli/shared_options.hpp"
+#include "runtime/available_memory.hpp"
 #include "runtime/size.hpp"
 #include "sampler/latent_shape.hpp"
 
@@ -18,6 +16,12 @@ namespace {
 
 using ltxmem::MemoryBudget;
 using ltxmem::MemorySpace;
+
+/// Those of the CPU, all of the same memory.
+const std::vector<MemorySpace> every_space{MemorySpace::device, MemorySpace::pinned, MemorySpace::host};
+
+/// Address space that a thread reserves and hardly uses, with the GNU C library: 8 MiB of stack, 64 MiB of heap.
+constexpr std::size_t reserve_per_thread_bytes = std::size_t{72} << 20;
 
 std::size_t resolve(const char* option, const std::string& text, std::size_t free_bytes) {
   try {
@@ -29,61 +33,34 @@ std::size_t resolve(const char* option, const std::string& text, std::size_t fre
   }
 }
 
-/// What the process may still map under a limit of its address space (ulimit -v), if it has one.
-std::optional<std::size_t> available_address_space() {
-  rlimit limit{};
-  if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return std::nullopt;
-  std::ifstream file("/proc/self/statm");
-  std::size_t pages = 0;
-  if (!(file >> pages)) throw ltxmem::IoError("/proc/self/statm: cannot be read");
-  const std::size_t used = pages * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-  return limit.rlim_cur > used ? limit.rlim_cur - used : 0;
-}
-
 }  // namespace
 
-std::size_t available_host_memory() {
-  std::ifstream file("/proc/meminfo");
-  std::string name;
-  std::string unit;
-  std::size_t kibibytes = 0;
-  while (file >> name >> kibibytes) {
-    if (name == "MemAvailable:") return kibibytes << 10;
-    std::getline(file, unit);
-  }
-  throw ltxmem::IoError("/proc/meminfo: no MemAvailable; state --memory-budget and --host-budget");
-}
-
-std::vector<MemoryBudget> stated_budgets(const ExecutionOptions& options, std::size_t device_free) {
+std::vector<MemoryBudget> stated_budgets(const ExecutionOptions& options, std::optional<std::size_t> card_bytes) {
   std::vector<MemoryBudget> budgets;
   if (!options.memory_budget.empty()) {
-    budgets.push_back(
-        {"device", {MemorySpace::device}, resolve("--memory-budget", options.memory_budget, device_free)});
+    const std::size_t free_bytes = card_bytes ? *card_bytes : available_host_memory();
+    budgets.push_back({"device", {MemorySpace::device}, resolve("--memory-budget", options.memory_budget, free_bytes)});
   }
   if (!options.host_budget.empty()) {
     budgets.push_back({"host",
                        {MemorySpace::pinned, MemorySpace::host},
                        resolve("--host-budget", options.host_budget, available_host_memory())});
   }
+  if (const std::optional<std::size_t> space = available_address_space(); space && !card_bytes) {
+    const int threads = thread_count(options.threads) + options.ranks.value_or(1);
+    budgets.push_back({"address space", every_space, *space,
+                       default_reserve_bytes + static_cast<std::size_t>(threads) * reserve_per_thread_bytes});
+  }
   return budgets;
 }
 
 std::vector<MemoryBudget> budgets_on_cpu(const ExecutionOptions& options) {
-  const bool states_both = !options.memory_budget.empty() && !options.host_budget.empty();
-  const std::size_t available = states_both ? 0 : available_host_memory();
-  std::vector<MemoryBudget> budgets = stated_budgets(options, available);
+  std::vector<MemoryBudget> budgets = stated_budgets(options);
   if (options.memory_budget.empty()) {
-    budgets.push_back({"device", {MemorySpace::device}, available, default_reserve_bytes});
+    budgets.push_back({"device", {MemorySpace::device}, available_host_memory(), default_reserve_bytes});
   }
   if (options.host_budget.empty()) {
-    budgets.push_back(
-        {"host", {MemorySpace::device, MemorySpace::pinned, MemorySpace::host}, available, default_reserve_bytes});
-  }
-  if (const std::optional<std::size_t> space = available_address_space()) {
-    budgets.push_back({"address space",
-                       {MemorySpace::device, MemorySpace::pinned, MemorySpace::host},
-                       *space,
-                       default_reserve_bytes});
+    budgets.push_back({"host", every_space, available_host_memory(), default_reserve_bytes});
   }
   return budgets;
 }
@@ -93,7 +70,8 @@ void expect_plannable(const GenerateRequest& request) {
   // coordinates of an axis in order, with an index that doubles as it grows.
   constexpr std::int64_t bytes_per_token = 3 * 4 + 3 * 4 + 4 + 4 + 2 * 4 + 4;
   const std::int64_t tokens = video_grid(request.frames, request.height, request.width).tokens();
-  const std::size_t available = available_host_memory();
+  const std::size_t available =
+      std::min(available_host_memory(), available_address_space().value_or(std::numeric_limits<std::size_t>::max()));
   if (static_cast<std::size_t>(tokens * bytes_per_token) <= available) return;
   throw Failure(ExitCode::does_not_fit, "the positions of " + std::to_string(tokens) + " video tokens (" +
                                             std::to_string(request.width) + " x " + std::to_string(request.height) +

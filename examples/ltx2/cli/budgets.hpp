@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <vector>
 
 #include "cli/execution_options.hpp"
@@ -12,19 +13,18 @@
 
 namespace ltx2 {
 
-/// Bytes that this machine could give to a program without swapping, as its system estimates.
-std::size_t available_host_memory();
-
 /// Kept free of a budget that nobody stated: code, mapped tables, the encoder process, everything that is not planned.
 inline constexpr std::size_t default_reserve_bytes = std::size_t{512} << 20;
 
-/// The budgets that the options state; shares of what is free refer to device_free and what the machine has available.
+/// The budgets that the options state; shares of what is free refer to what the machine has available, or a card's
+/// memory. On the CPU also what is left of a limit of the address space (ulimit -v), less the reserve and what threads
+/// reserve of it, since libraries that run out of it crash.
 /// Throws  ShapeError naming the option for a size that is none, or that is zero or leaves nothing
-std::vector<ltxmem::MemoryBudget> stated_budgets(const ExecutionOptions& options, std::size_t device_free);
+std::vector<ltxmem::MemoryBudget> stated_budgets(const ExecutionOptions& options,
+                                                 std::optional<std::size_t> card_bytes = std::nullopt);
 
 /// The same, and what the machine has available less the reserve in the place of those not stated. On the CPU all
-/// memory is the host's, so that its own budget covers every space. Where the process has a limit of its address space
-/// (ulimit -v), what is left of that is a budget as well, stated or not: libraries that run out of it crash.
+/// memory is the host's, so that its own budget covers every space.
 std::vector<ltxmem::MemoryBudget> budgets_on_cpu(const ExecutionOptions& options);
 
 /// Throws Failure (does_not_fit) for a clip whose tokens even a plan has no room for: it computes their positions and

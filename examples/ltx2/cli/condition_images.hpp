@@ -3,23 +3,16 @@
 #pragma once
 
 #include <cstddef>
-#include <vector>
 
 #include "media/image.hpp"
 #include "pipeline/request.hpp"
 
 namespace ltx2 {
 
-/// The pictures of --image as their files have them, in order. Throws IoError naming the file.
-inline std::vector<Image> load_images(const GenerateRequest& request) {
-  std::vector<Image> images;
-  for (const ImageRequest& image : request.images) images.push_back(load_image(image.path.string()));
-  return images;
-}
-
-inline std::size_t pixel_bytes(const std::vector<Image>& images) {
+/// What the pictures of --image take as their files have them, from the headers. Throws IoError naming the file.
+inline std::size_t condition_image_bytes(const GenerateRequest& request) {
   std::size_t bytes = 0;
-  for (const Image& image : images) bytes += image.pixels.size();
+  for (const ImageRequest& image : request.images) bytes += image_pixel_bytes(image.path.string());
   return bytes;
 }
 

@@ -143,12 +143,19 @@ void ExecutionOptions::add_to(CLI::App& app) {
       ->type_name("BLOCKS|auto")
       ->group(group);
   add_rank_options(app);
+  const auto is_stated = [](const std::string& text) {
+    return text.empty() ? std::string("'', expected a size, such as 8GiB") : std::string();
+  };
   app.add_option("--memory-budget,--max-vram", memory_budget,
                  "Device memory that may be used: bytes, 8GiB, 80% or -1GiB of what is free. What does not fit is "
                  "refused before any work, exit code 3")
+      ->check(is_stated)
       ->type_name("SIZE")
       ->group(group);
-  app.add_option("--host-budget", host_budget, "The same for host memory")->type_name("SIZE")->group(group);
+  app.add_option("--host-budget", host_budget, "The same for host memory")
+      ->check(is_stated)
+      ->type_name("SIZE")
+      ->group(group);
   app.add_option("--verbose", verbose,
                  "0: errors only, 1: progress and a summary, 2: memory of every step as it happens, planned and "
                  "actual, and of every stage")

@@ -3,6 +3,7 @@
 #include "cli/generate_command.hpp"
 
 #include <cstdio>
+#include <new>
 #include <string>
 #include <utility>
 #include <vector>
@@ -22,12 +23,11 @@
 namespace ltx2 {
 namespace {
 
-std::vector<PlacedImage> place_images(const GenerateRequest& request, std::vector<Image> loaded,
+std::vector<PlacedImage> place_images(const GenerateRequest& request,
                                       const std::function<void(const std::string&)>& warn) {
   std::vector<PlacedImage> images;
-  for (std::size_t i = 0; i < loaded.size(); ++i) {
-    const ImageRequest& image = request.images[i];
-    images.push_back({recompress(std::exchange(loaded[i], {}), image.crf, warn), image.frame, image.strength});
+  for (const ImageRequest& image : request.images) {
+    images.push_back({recompress(load_image(image.path.string()), image.crf, warn), image.frame, image.strength});
   }
   return images;
 }
@@ -54,21 +54,28 @@ void write_video(const std::string& path, const GenerateRequest& request, const 
   }
 }
 
-/// Runs fn, and an error of memory that was there when the run began says in which stage, and what was planned for it.
+/// What was refused, in which stage, and what was planned for it.
+Failure refusal(const Report& run, const Report& plan, const std::string& what) {
+  if (run.stages.empty()) return {ExitCode::failed_running, what};
+  std::string text = run.stages.back().name + ": " + what;
+  const StageReport& planned = plan.stages.at(run.stages.size() - 1);
+  for (const ltxmem::MemoryPeak& peak : planned.at_peak) {
+    if (peak.buffers.empty()) continue;
+    text += "; planned peak of " + std::string(memory_space_name(peak.space)) + " memory " +
+            std::to_string(peak.bytes) + " bytes in " + peak.step + ", most of it " + peak.buffers.front().name;
+  }
+  return {ExitCode::failed_running, text};
+}
+
+/// Runs fn, and an error of memory that was there when the run began says what it was for.
 template <class Fn>
 ExitCode naming_stage(const Report& run, const Report& plan, Fn&& fn) {
   try {
     return fn();
   } catch (const ltxmem::OutOfMemory& error) {
-    if (run.stages.empty()) throw;
-    std::string text = run.stages.back().name + ": " + error.what();
-    const StageReport& planned = plan.stages.at(run.stages.size() - 1);
-    for (const ltxmem::MemoryPeak& peak : planned.at_peak) {
-      if (peak.buffers.empty()) continue;
-      text += "; planned peak of " + std::string(memory_space_name(peak.space)) + " memory " +
-              std::to_string(peak.bytes) + " bytes in " + peak.step + ", most of it " + peak.buffers.front().name;
-    }
-    throw Failure(ExitCode::failed_running, text);
+    throw refusal(run, plan, error.what());
+  } catch (const std::bad_alloc&) {
+    throw refusal(run, plan, "out of memory: the heap refused something small that no plan counts");
   }
 }
 
@@ -99,8 +106,7 @@ ExitCode GenerateCommand::run(const std::stop_token& stop, Processes* processes)
   if (processes != nullptr) processes->expect_alike(models.fingerprints());
   const std::vector<ltxmem::MemoryBudget> budgets = budgets_on_cpu(options_.execution);
   const GenerateRequest request = options_.request(models.model().config().version);
-  std::vector<Image> loaded = load_images(request);
-  const std::size_t image_bytes = pixel_bytes(loaded);
+  const std::size_t image_bytes = condition_image_bytes(request);
   const JobPlan plan = plan_within(
       settings, options_.execution.automatic_for(models.model().config().transformer->layers), budgets,
       [&](const Settings& candidate) { return plan_job(request, models, candidate, &profile, image_bytes); });
@@ -116,7 +122,7 @@ ExitCode GenerateCommand::run(const std::stop_token& stop, Processes* processes)
   RunProgress progress(runtime, options_.execution);
   const auto warn = [&](const std::string& message) { progress.warn(message); };
   for (const std::string& message : clip_warnings(request)) warn(message);
-  const std::vector<PlacedImage> images = place_images(request, std::move(loaded), warn);
+  const std::vector<PlacedImage> images = place_images(request, warn);
 
   const auto run = [&] {
     const ltxmem::Tensor<std::byte, 1> copied = note_copies(runtime, models);

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -100,8 +101,9 @@ ExitCode PlanCommand::run() const {
   const bool is_described = options_.stated().checkpoint.empty();
   is_described ? validate_clip(options_.stated()) : validate(options_.stated());
   expect_plannable(options_.stated());
-  const std::vector<ltxmem::MemoryBudget> budgets = stated_budgets(
-      options_.execution, is_cpu(profile) ? available_host_memory() : static_cast<std::size_t>(profile.memory_bytes));
+  std::optional<std::size_t> card_bytes;
+  if (!is_cpu(profile)) card_bytes = static_cast<std::size_t>(profile.memory_bytes);
+  const std::vector<ltxmem::MemoryBudget> budgets = stated_budgets(options_.execution, card_bytes);
   Settings settings = options_.execution.settings();
   settings.device.kind = is_cpu(profile) ? ltxmem::DeviceKind::cpu : ltxmem::DeviceKind::cuda;
   settings.weights.device_reads_files = is_cpu(profile);
@@ -110,7 +112,7 @@ ExitCode PlanCommand::run() const {
   Models models =
       is_described ? Models(described_models(model_.empty() ? "2.3" : model_)) : Models(options_.stated(), copies);
   const GenerateRequest request = options_.request(models.model().config().version);
-  const std::size_t image_bytes = pixel_bytes(load_images(request));
+  const std::size_t image_bytes = condition_image_bytes(request);
   Choice choice = choose_plan(
       settings, options_.execution.automatic_for(models.model().config().transformer->layers), budgets,
       [&](const Settings& candidate) { return plan_job(request, models, candidate, &profile, image_bytes); });

@@ -43,13 +43,19 @@ struct PngImage : png_image {
   ~PngImage() { png_image_free(this); }
 };
 
-Image decode_png(const std::string& path, std::span<const std::byte> data) {
-  PngImage png;
+/// The size, no pixels; leaves the decoder behind the header.
+Image begin_png(const std::string& path, std::span<const std::byte> data, PngImage& png) {
   if (png_image_begin_read_from_memory(&png, data.data(), data.size()) == 0) {
     throw ltxmem::IoError(path + ": damaged PNG: " + png.message);
   }
   Image image{.width = png.width, .height = png.height, .pixels = {}};
   check_size(path, image.width, image.height);
+  return image;
+}
+
+Image decode_png(const std::string& path, std::span<const std::byte> data) {
+  PngImage png;
+  Image image = begin_png(path, data, png);
   // With an alpha channel asked for, libpng hands the colours out as they are; without, it would blend them.
   const bool has_alpha = (png.format & PNG_FORMAT_FLAG_ALPHA) != 0;
   png.format = has_alpha ? PNG_FORMAT_RGBA : PNG_FORMAT_RGB;
@@ -64,13 +70,21 @@ Image decode_png(const std::string& path, std::span<const std::byte> data) {
       std::memmove(image.pixels.data() + 3 * i, image.pixels.data() + 4 * i, 3);
     }
     image.pixels.resize(pixel_count * 3);
+    image.pixels.shrink_to_fit();
   }
   return image;
 }
 
-Image decode_jpeg(const std::string& path, std::span<const std::byte> data) {
-  const std::unique_ptr<void, int (*)(tjhandle)> decoder(tjInitDecompress(), &tjDestroy);
+using JpegDecoder = std::unique_ptr<void, int (*)(tjhandle)>;
+
+JpegDecoder make_jpeg_decoder(const std::string& path) {
+  JpegDecoder decoder(tjInitDecompress(), &tjDestroy);
   if (!decoder) throw ltxmem::IoError(path + ": cannot start the JPEG decoder");
+  return decoder;
+}
+
+/// The size, no pixels.
+Image begin_jpeg(const std::string& path, std::span<const std::byte> data, const JpegDecoder& decoder) {
   const auto* bytes = reinterpret_cast<const unsigned char*>(data.data());
   int width = 0;
   int height = 0;
@@ -85,14 +99,32 @@ Image decode_jpeg(const std::string& path, std::span<const std::byte> data) {
     throw ltxmem::IoError(path + ": CMYK JPEG images are not supported, save it as RGB");
   }
   check_size(path, width, height);
-  Image image{.width = width, .height = height, .pixels = {}};
+  return {.width = width, .height = height, .pixels = {}};
+}
+
+Image decode_jpeg(const std::string& path, std::span<const std::byte> data) {
+  const JpegDecoder decoder = make_jpeg_decoder(path);
+  Image image = begin_jpeg(path, data, decoder);
   image.pixels.resize(static_cast<std::size_t>(image.width * image.height * 3));
   // Warnings (data that ends early, bad codes) make it return -1 as well.
-  if (tjDecompress2(decoder.get(), bytes, data.size(), image.pixels.data(), width, 0, height, TJPF_RGB,
+  if (tjDecompress2(decoder.get(), reinterpret_cast<const unsigned char*>(data.data()), data.size(),
+                    image.pixels.data(), static_cast<int>(image.width), 0, static_cast<int>(image.height), TJPF_RGB,
                     TJFLAG_ACCURATEDCT | TJFLAG_LIMITSCANS) != 0) {
     throw ltxmem::IoError(path + ": damaged JPEG: " + tjGetErrorStr2(decoder.get()));
   }
   return image;
+}
+
+/// Whether the content is a PNG, or else a JPEG.
+bool is_png(const std::string& path, std::span<const std::byte> data) {
+  constexpr std::array<unsigned char, 8> png_signature{0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
+  constexpr std::array<unsigned char, 3> jpeg_signature{0xff, 0xd8, 0xff};
+  const auto starts_with = [&data](const auto& signature) {
+    return data.size() >= signature.size() && std::memcmp(data.data(), signature.data(), signature.size()) == 0;
+  };
+  if (starts_with(png_signature)) return true;
+  if (starts_with(jpeg_signature)) return false;
+  throw ltxmem::IoError(path + ": neither a PNG nor a JPEG image");
 }
 
 /// Where one output coordinate of a bilinear resize reads: two neighbours and their weights.
@@ -120,14 +152,14 @@ std::vector<Tap> bilinear_taps(std::int64_t source, std::int64_t target, std::in
 
 Image load_image(const std::string& path) {
   const std::vector<std::byte> data = read_file(path, max_file_bytes);
-  constexpr std::array<unsigned char, 8> png_signature{0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
-  constexpr std::array<unsigned char, 3> jpeg_signature{0xff, 0xd8, 0xff};
-  const auto starts_with = [&data](const auto& signature) {
-    return data.size() >= signature.size() && std::memcmp(data.data(), signature.data(), signature.size()) == 0;
-  };
-  if (starts_with(png_signature)) return decode_png(path, data);
-  if (starts_with(jpeg_signature)) return decode_jpeg(path, data);
-  throw ltxmem::IoError(path + ": neither a PNG nor a JPEG image");
+  return is_png(path, data) ? decode_png(path, data) : decode_jpeg(path, data);
+}
+
+std::size_t image_pixel_bytes(const std::string& path) {
+  const std::vector<std::byte> data = read_file(path, max_file_bytes);
+  PngImage png;
+  const Image image = is_png(path, data) ? begin_png(path, data, png) : begin_jpeg(path, data, make_jpeg_decoder(path));
+  return static_cast<std::size_t>(image.width * image.height * 3);
 }
 
 std::vector<std::byte> encode_png(const Image& image, const std::string& name_in_errors) {

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -28,6 +29,10 @@ struct Image {
 /// Throws    IoError naming the file and the cause. A JPEG that decodes only with warnings (cut short, damaged) is
 /// refused
 Image load_image(const std::string& path);
+
+/// What load_image would take for its pixels, from the header of the file alone: damage behind it is not seen.
+/// Throws    IoError as load_image does
+std::size_t image_pixel_bytes(const std::string& path);
 
 /// Writes a PNG under a temporary name, then renames it.
 void save_png(const std::string& path, const Image& image);

@@ -6,13 +6,17 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "ltxmem/core/device.hpp"
+#include "ltxmem/core/error.hpp"
 #include "ltxmem/core/resource.hpp"
 #include "ltxmem/memory/memory_observer.hpp"
+#include "runtime/available_memory.hpp"
 
 namespace ltx2 {
 
@@ -33,6 +37,9 @@ class VirtualResource {
 
 /// Counts the bytes of one memory space by what they are for, and remembers what was in use when most was. Belongs to
 /// one thread at a time.
+///
+/// Throws    OutOfMemory that names the account and the space when the resource below refuses. Its limit is that of the
+///           resource, or where the system refused, what is in use and what the system says is left
 class Ledger {
  public:
   Ledger(ltxmem::MemorySpace space, ltxmem::ResourceRef upstream) noexcept : space_(space), upstream_(upstream) {
@@ -81,7 +88,7 @@ class Ledger {
         : ledger(owner), upstream(from), sum(std::move(nothing)) {}
 
     void* allocate(std::size_t bytes, std::size_t alignment) {
-      void* pointer = upstream.allocate(bytes, alignment);
+      void* pointer = take(bytes, alignment);
       sum.bytes += bytes;
       ++sum.count;
       ledger.current_ += bytes;
@@ -93,6 +100,20 @@ class Ledger {
       --sum.count;
       ledger.current_ -= bytes;
       upstream.deallocate(pointer, bytes, alignment);
+    }
+
+    void* take(std::size_t bytes, std::size_t alignment) {
+      try {
+        return upstream.allocate(bytes, alignment);
+      } catch (const ltxmem::OutOfMemory& refusal) {
+        const std::size_t in_use = std::max(ledger.current_, refusal.in_use_bytes());
+        std::size_t limit = refusal.limit_bytes();
+        if (limit == std::numeric_limits<std::size_t>::max()) {
+          limit = in_use + std::min(available_host_memory(), available_address_space().value_or(limit));
+        }
+        const std::string space(ltxmem::memory_space_name(ledger.space_));
+        throw ltxmem::OutOfMemory(sum.name + " in " + space + " memory", bytes, in_use, limit);
+      }
     }
 
     Ledger& ledger;

@@ -53,6 +53,13 @@ TEST_CASE("A plan for people names stages and the buffers at the peak", "[cli][p
   }
 }
 
+TEST_CASE("A plan warns of a clip longer than those trained on and of a run that takes days", "[cli][plan]") {
+  const Ended days = run_ltx2({"plan", "--width", "3840", "--height", "2176", "--num-frames", "489"});
+  CHECK_THAT(days.messages, Contains("20.4 s of video") && Contains("the run takes ") && Contains(" days on cpu"));
+  const Ended minutes = run_ltx2({"plan", "--num-frames", "121", "--device-profile", "h100"});
+  CHECK(minutes.messages.empty());
+}
+
 TEST_CASE("A plan that does not fit is printed and refused", "[cli][plan]") {
   const Ended ended = run_ltx2({"plan", "--num-frames", "121", "--memory-budget", "1MiB", "--json"});
   CHECK(ended.code == 3);
@@ -69,6 +76,8 @@ TEST_CASE("Plans and runs refuse budgets that are none", "[cli][plan]") {
     CHECK_THAT(ended.messages, Contains("--memory-budget"));
   }
   CHECK(run_ltx2({"plan", "--host-budget", "-1QB"}).code == 2);
+  CHECK(run_ltx2({"plan", "--memory-budget", ""}).code == 2);
+  CHECK(run_ltx2({"plan", "--host-budget", ""}).code == 2);
   CHECK(run_ltx2({"plan", "--device-profile", "rtx1"}).code == 2);
   CHECK(run_ltx2({"plan", "--model", "2.7"}).code == 2);
   CHECK(run_ltx2({"plan", "--weights", "stream:0"}).code == 2);
@@ -178,20 +187,52 @@ TEST_CASE("With a profile of the machine generate's report has predicted beside 
 }
 
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // sanitizers need address space of their own
+namespace {
+
+/// The program in a process whose address space is limited.
+Ended run_limited(std::size_t kibibytes, const Words& words) {
+  Words all{"/bin/sh", "-c", "ulimit -v " + std::to_string(kibibytes) + "; exec '" LTX2_PROGRAM "' \"$@\"", "ltx2"};
+  return run_program(all + words);
+}
+
+}  // namespace
+
 TEST_CASE("A process whose address space is limited refuses what does not fit, and leaves nothing", "[cli][plan]") {
   const ScratchFolder folder;
-  const ScratchFolder messages;
-  for (const int mebibytes : {100, 200, 400}) {
-    CAPTURE(mebibytes);
-    std::string command = "ulimit -v " + std::to_string(mebibytes * 1024) + "; exec '" LTX2_PROGRAM "'";
-    for (const std::string& word : TinyModels::get().generate(folder / "clip.y4m")) command += " '" + word + "'";
-    const int status = std::system((command + " 2> '" + (messages / "messages") + "'").c_str());
-    REQUIRE(WIFEXITED(status));
-    CHECK(WEXITSTATUS(status) == 3);
-    std::ifstream file(messages / "messages");
-    const std::string text{std::istreambuf_iterator<char>(file), {}};
-    CHECK_THAT(text, Contains("does not fit the address space budget"));
-    CHECK(listing(folder.path()).empty());
+  const TinyModels& models = TinyModels::get();
+  const Words generate = models.generate(folder / "clip.y4m");
+  Words plan = generate;
+  plan[0] = "plan";
+  const Words check{
+      "check", golden_path("cases/transformer/v23_t2v.safetensors"), "--models", models.folder(), "--threads", "1"};
+  for (const Words& words : {generate, plan, check}) {
+    CAPTURE(words.front());
+    for (const std::size_t mebibytes : {100, 200, 400}) {
+      CAPTURE(mebibytes);
+      const Ended ended = run_limited(mebibytes * 1024, words);
+      CHECK(ended.code == 3);
+      CHECK_THAT(ended.messages, Contains("does not fit the address space budget"));
+      CHECK(listing(folder.path()).empty());
+    }
+  }
+  CHECK(run_limited(400 * 1024, plan + Words{"--device-profile", "rtx4090"}).code == 0);  // of another machine
+}
+
+TEST_CASE("The least address space that is not refused is enough, with any number of threads", "[cli][plan]") {
+  for (const char* threads : {"1", "16"}) {
+    CAPTURE(threads);
+    const ScratchFolder folder;
+    Words words = TinyModels::get().generate(folder / "clip.y4m", {}, {}, "128");
+    *(std::find(words.begin(), words.end(), "--threads") + 1) = threads;
+    constexpr std::size_t little_kib = 300 * 1024;
+    const std::string refusal = run_limited(little_kib, words).messages;
+    const std::size_t end = refusal.find(" too many");
+    REQUIRE(end != std::string::npos);
+    const std::size_t missing = std::stoull(refusal.substr(refusal.rfind(' ', end - 1)));
+    const std::size_t enough_kib = little_kib + missing / 1024 + 64;
+    CHECK(run_limited(enough_kib, words).code == 0);
+    CHECK(listing(folder.path()).size() == 2);
+    CHECK(run_limited(enough_kib - 128, words).code == 3);
   }
 }
 #endif

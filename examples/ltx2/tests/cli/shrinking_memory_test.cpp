@@ -117,7 +117,8 @@ TEST_CASE("Memory that becomes less during generate ends it with 4, a named stag
     CHECK_THAT(here.messages, StartsWith("ltx2: error: ") && Contains("out of memory: asked for "));
     for (const char* stage : {"text", "stage 1", "upsample", "stage 2", "audio decode", "video decode"}) {
       if (here.messages.find("error: " + std::string(stage) + ": ") == std::string::npos) continue;
-      CHECK_THAT(here.messages, Contains("; planned peak of ") && Contains(", most of it "));
+      CHECK_THAT(here.messages, Contains(" memory: out of memory: asked for ") && Contains(" in use of ") &&
+                                    Contains("; planned peak of ") && Contains(", most of it "));
       stages.insert(stage);
     }
     CHECK(listing(folder.path()).empty());

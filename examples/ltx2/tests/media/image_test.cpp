@@ -189,6 +189,31 @@ TEST_CASE("a PNG that claims to be enormous is refused before memory is taken") 
   CHECK(message.find("15000 x 15000 pixels, at most") != std::string::npos);
 }
 
+TEST_CASE("the bytes of an image's pixels are known from its header alone") {
+  const ScratchFolder folder;
+  const std::string path = folder / "image";
+  const Image image = pattern(50, 37);
+  const std::vector<std::uint8_t> clear(std::size_t{50} * 37 * 4, 90);
+  const std::vector<std::uint8_t> grey(std::size_t{50} * 37, 90);
+  save_png(path, image);
+  const std::string png = file_text(path);
+  write_png(path, PNG_FORMAT_RGBA, 50, 37, clear.data());
+  const std::string with_alpha = file_text(path);
+  write_png(path, PNG_FORMAT_GRAY, 50, 37, grey.data());
+  const std::string one_channel = file_text(path);
+  for (const std::string& bytes : {png, with_alpha, one_channel, jpeg_bytes(image)}) {
+    write_text(path, bytes);
+    CHECK(ltx2::image_pixel_bytes(path) == load_image(path).pixels.size());
+    CHECK(ltx2::image_pixel_bytes(path) == load_image(path).pixels.capacity());
+    write_text(path, bytes.substr(0, bytes.size() - 20));  // damage that only decoding sees
+    CHECK(ltx2::image_pixel_bytes(path) == image.pixels.size());
+    CHECK_THROWS_AS(load_image(path), ltxmem::IoError);
+    write_text(path, bytes.substr(0, 20));
+    CHECK(message_of<ltxmem::IoError>([&] { ltx2::image_pixel_bytes(path); }) ==
+          message_of<ltxmem::IoError>([&] { load_image(path); }));
+  }
+}
+
 TEST_CASE("other files are no images") {
   const ScratchFolder folder;
   for (const std::string& content :

@@ -4,8 +4,10 @@
 
 #include "ltxmem/core/tensor.hpp"
 #include "ltxmem/memory/host_resource.hpp"
+#include "ltxmem/memory/limiting_resource.hpp"
 #include "runtime/runtime.hpp"
 #include "support/catch.hpp"
+#include "support/temporary_folder.hpp"
 
 namespace {
 
@@ -51,6 +53,24 @@ TEST_CASE_METHOD(Host, "At the peak a workspace shows its contents and their ste
   REQUIRE(ledger.peak().buffers.size() == 3);
   CHECK(ledger.peak().buffers[0].name == "keys");
   CHECK(ledger.held().size() == 1);
+}
+
+TEST_CASE_METHOD(Host, "A refusal names the buffer, its space and what is left, and counts nothing") {
+  const Bytes latent(ledger.named("latent"), {100});
+  const auto refusal = [&](ltxmem::ResourceRef memory, std::int64_t bytes) {
+    return ltxmem::test::error_message<ltxmem::OutOfMemory>([&] { Bytes(memory, {bytes}); });
+  };
+  ltxmem::LimitingResource limited(host, 120);
+  CHECK(refusal(ledger.named("noise", limited), 121) ==
+        "noise in host memory: out of memory: asked for 121 bytes with 100 in use of 120");
+  const std::string by_system = refusal(ledger.named("frames"), std::int64_t{1} << 60);
+  CHECK_THAT(by_system,
+             Catch::Matchers::StartsWith("frames in host memory: out of memory: asked for 1152921504606846976"
+                                         " bytes with 100 in use of "));
+  const std::size_t of = std::stoull(by_system.substr(by_system.rfind(' ')));
+  CHECK(of > 100);
+  CHECK(of < std::size_t{1} << 60);
+  CHECK(ledger.current_bytes() == 100);
 }
 
 TEST_CASE("A dry runtime counts host tensors without having them, and skips work on them") {
