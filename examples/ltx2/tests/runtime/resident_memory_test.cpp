@@ -4,15 +4,18 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <fstream>
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "support/catch.hpp"
 #include "tests/support/golden_case.hpp"
+#include "tests/support/program.hpp"
 #include "tests/support/transformer_example.hpp"
 
 /// The plan against the operating system: what a pass adds to the resident set of its process.
@@ -123,6 +126,31 @@ TEST_CASE("Memory that no plan knows of shows in the resident set", "[memory]") 
   const Growth growth = grown_by_a_pass(Scheme::e1, true);
   CAPTURE(growth.planned, growth.resident);
   CHECK(growth.resident > growth.planned + constant_bytes);
+}
+
+TEST_CASE("A whole generate takes its plan beside the mapped files, and no more than a constant", "[memory][cli]") {
+  // The program and its libraries, the kernels that they make, stacks and heaps of threads.
+  constexpr std::size_t program_bytes = std::size_t{24} << 20;
+  const ScratchFolder folder;
+  for (const std::vector<std::string>& placement :
+       {std::vector<std::string>{"--scheme", "E1"}, {"--scheme", "E3", "--weights", "stream"}}) {
+    std::vector<std::string> words = TinyModels::get().generate(folder / "clip.y4m", placement, {}, "512");
+    words.insert(words.end(), {"--dtype", "f32", "--report", folder / "report.json"});
+    const Ended run = run_ltx2(words);
+    REQUIRE(run.code == 0);
+    const Json report = read_json_file(folder / "report.json");
+    std::size_t planned = 0;
+    for (const Json& stage : report.at("stages")) {
+      std::size_t sum = 0;  // of the spaces, which are one memory here
+      for (const Json& bytes : stage.at("planned").at("peak_bytes")) sum += bytes.get<std::size_t>();
+      planned = std::max(planned, sum);
+    }
+    const auto mapped = report.at("mapped_bytes").get<std::size_t>();
+    CAPTURE(planned, mapped, run.most_resident_bytes);
+    CHECK(run.most_resident_bytes <= mapped + planned + program_bytes);
+    CHECK(run.most_resident_bytes >= planned);
+    CHECK(planned > 3 * program_bytes);
+  }
 }
 
 #endif
