@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "backend/cpu/attention_suite.hpp"
+#include "support/sanitizers.hpp"
 
 namespace ltxmem {
 namespace {
@@ -21,7 +22,7 @@ template <class Check>
 void on_every_target(const Check& check) {
   std::vector<std::int64_t> targets = hwy::SupportedAndGeneratedTargets();
   REQUIRE_FALSE(targets.empty());
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef LTXMEM_SANITIZED
   targets.resize(1);  // the best; emulated vectors take minutes
 #endif
   for (const std::int64_t target : targets) {

@@ -1,6 +1,7 @@
 // SPDX-FileCopyrightText: The ltxmem authors
 // SPDX-License-Identifier: Apache-2.0
 #include "support/catch.hpp"
+#include "support/sanitizers.hpp"
 #include "tests/support/program.hpp"
 
 /// Ctrl-C and its like during every stage of the program.
@@ -12,7 +13,7 @@ using namespace ltx2::test;
 
 /// Promised is a second. It is measured in the program's own processor time, so that a busy machine fails no test; the
 /// wall clock only finds a program that waits instead of ending.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef LTXMEM_SANITIZED
 constexpr double promised_s = 10;
 #else
 constexpr double promised_s = 1;

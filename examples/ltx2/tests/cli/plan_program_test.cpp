@@ -5,6 +5,7 @@
 #include <iterator>
 
 #include "support/catch.hpp"
+#include "support/sanitizers.hpp"
 #include "tests/support/program.hpp"
 #include "tests/support/report.hpp"
 
@@ -186,7 +187,7 @@ TEST_CASE("With a profile of the machine generate's report has predicted beside 
   CHECK_THAT(other.messages, Contains("--device-profile rtx4090") && Contains("ltx2 calibrate"));
 }
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // sanitizers need address space of their own
+#ifndef LTXMEM_SANITIZED  // sanitizers need address space of their own
 namespace {
 
 /// The program in a process whose address space is limited.

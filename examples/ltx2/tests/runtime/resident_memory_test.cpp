@@ -14,13 +14,14 @@
 #include <vector>
 
 #include "support/catch.hpp"
+#include "support/sanitizers.hpp"
 #include "tests/support/golden_case.hpp"
 #include "tests/support/program.hpp"
 #include "tests/support/transformer_example.hpp"
 
 /// The plan against the operating system: what a pass adds to the resident set of its process.
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#ifndef LTXMEM_SANITIZED
 
 namespace {
 
