@@ -378,6 +378,16 @@ cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
     return cudaSuccess;
   });
 }
+cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* pointer) {
+  return call([&](Machine& machine, Lock&) {
+    *attributes = {};
+    attributes->type = cudaMemoryTypeUnregistered;
+    if (const auto* found = machine.find(pointer); found != nullptr) {
+      attributes->type = found->second.pinned ? cudaMemoryTypeHost : cudaMemoryTypeDevice;
+    }
+    return cudaSuccess;
+  });
+}
 cudaError_t cudaMallocHost(void** pointer, std::size_t bytes) {
   return call([&](Machine& machine, Lock& lock) {
     void* taken = machine.take(bytes, true, 0, lock);

@@ -368,6 +368,23 @@ TEST_CASE("machines may have no driver, no device, an old one or several", "[cud
   CHECK(cudaSetDevice(0) == cudaSuccess);
 }
 
+TEST_CASE("memory says of what kind it is", "[cudart]") {
+  doubles::reset({});
+  const Stream stream;
+  void* device = nullptr;
+  void* pinned = nullptr;
+  CHECK(cudaMallocAsync(&device, bytes, stream.native) == cudaSuccess);
+  CHECK(cudaMallocHost(&pinned, bytes) == cudaSuccess);
+  const auto kind = [](const void* pointer) {
+    cudaPointerAttributes attributes{};
+    CHECK(cudaPointerGetAttributes(&attributes, pointer) == cudaSuccess);
+    return attributes.type;
+  };
+  CHECK(kind(static_cast<const char*>(device) + 1) == cudaMemoryTypeDevice);
+  CHECK(kind(pinned) == cudaMemoryTypeHost);
+  CHECK(kind(&stream) == cudaMemoryTypeUnregistered);
+}
+
 TEST_CASE("memory ends, and comes back when its return has run", "[cudart]") {
   doubles::reset({.memory_bytes = 1000});
   const Stream stream;

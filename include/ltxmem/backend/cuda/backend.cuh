@@ -17,6 +17,7 @@
 #include "ltxmem/backend/checks.hpp"
 #include "ltxmem/backend/concepts.hpp"
 #include "ltxmem/backend/cuda/cuda_device.hpp"
+#include "ltxmem/backend/cuda/cuda_pageable.hpp"
 #include "ltxmem/backend/cuda/cuda_stream.hpp"
 #include "ltxmem/backend/cuda/linear.cuh"
 
@@ -169,7 +170,7 @@ class CudaBackend {
                  stream_.native(), fn, count);
   }
 
-  /// Memory of the host takes part where the element types are equal; where they differ it must be page-locked.
+  /// Memory of the host takes part. Where the element types differ and it is pageable, the host converts and waits.
   template <class From, class To>
   void copy(TensorView<const From, 2> from, TensorView<To, 2> to) {
     detail::check_copy(from.extents(), to.extents());
@@ -177,6 +178,8 @@ class CudaBackend {
     check_copied_columns(to);
     if constexpr (std::is_same_v<From, To>) {
       copy_rows(stream_, from, to);
+    } else if (!from.empty() && (cuda::is_pageable(from.data()) || cuda::is_pageable(to.data()))) {
+      cuda::copy_pageable(from, to, [&](const auto& part, const auto& target) { copy_rows(stream_, part, target); });
     } else {
       cuda::cast<From, To>(cuda::rows_of(from), cuda::rows_of(to), from.extent(0), from.extent(1), stream_.native());
     }
