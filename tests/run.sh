@@ -67,8 +67,9 @@ if [ -x "build/$preset/bin/double_tests" ]; then  # where there is nvcc
   run_cases double_tests
   for seed in 0 7; do
     LTXMEM_DOUBLE_SEED=$seed LTXMEM_DOUBLE_DEVICES=3 run_cases double_backend_tests
-    LTXMEM_DOUBLE_SEED=$seed run_cases ltx2_double_tests '~[long]'
+    LTXMEM_DOUBLE_SEED=$seed run_cases ltx2_double_tests '~[long]~[golden]'
   done
+  run_cases ltx2_double_tests '[golden]~[long]'
   if [ "$long" = yes ]; then
     run_cases ltx2_double_tests '[long]'
     count double_mutation cmake --build --preset "$preset" --target double_mutation

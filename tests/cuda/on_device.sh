@@ -2,8 +2,9 @@
 # SPDX-FileCopyrightText: The ltxmem authors
 # SPDX-License-Identifier: Apache-2.0
 
-# On a machine with an NVIDIA GPU and the CUDA toolkit: builds, runs the tests of the CUDA backend, the same under
-# compute-sanitizer, and the benchmarks, and writes what they said to one file that can be sent to the authors.
+# On a machine with an NVIDIA GPU and the CUDA toolkit: builds, runs the tests of the CUDA backend, the example with
+# --device cuda, the tests under compute-sanitizer, and the benchmarks, and writes what they said to one file that can be
+# sent to the authors.
 #
 #   tests/cuda/on_device.sh [REPORT]     (cuda-report.txt)
 #
@@ -45,6 +46,16 @@ benchmarks() {
   "$bin/ltxmem_cuda_benchmarks" "$@" | tee /dev/stderr | { ! grep -q 'ERROR OCCURRED'; }
 }
 
+# The example's cases with known answers, with the models that its run.sh has written and those it has not.
+cases() {
+  local golden=examples/ltx2/tests/golden model
+  for model in ltx20_tiny ltx23_fp8 lora_tiny; do
+    "$bin/ltx2" synth "$golden/configs/$model.json" "out/models/$model.safetensors" || return
+  done
+  find "$golden/cases" -name '*.safetensors' -not -path '*/real_width/*' -print0 | sort -z |
+    xargs -0 "$bin/ltx2" check --device cuda --models out/models
+}
+
 programs=(cuda_host_tests cuda_backend_tests ltxmem_cuda_benchmarks)
 bin=build/cuda/bin
 {
@@ -56,6 +67,8 @@ bin=build/cuda/bin
   part "device" benchmarks --benchmark_filter=/smoke
   part "host tests" "$bin/cuda_host_tests"
   part "backend tests" "$bin/cuda_backend_tests"
+  part "example from prompt to video" examples/ltx2/run.sh --preset cuda --device cuda
+  part "example's cases" cases
   if command -v compute-sanitizer >/dev/null; then
     for tool in memcheck racecheck synccheck initcheck; do
       part "$tool" compute-sanitizer --tool "$tool" --error-exitcode 1 "$bin/cuda_backend_tests"

@@ -9,6 +9,7 @@
 #include "audio/decoder.hpp"
 #include "audio/encoder.hpp"
 #include "audio/vocoder.hpp"
+#include "runtime/resident_weights.hpp"
 
 namespace ltx2 {
 
@@ -31,26 +32,29 @@ const VocoderConfig& vocoder_of(const Checkpoint& checkpoint) {
   return present(checkpoint.config().vocoder, checkpoint, "vocoder");
 }
 
-auto encode_body(const Checkpoint& checkpoint, ltxmem::TensorView<const float, 3> mel,
+auto encode_body(const Runtime& runtime, const Checkpoint& checkpoint, ltxmem::TensorView<const float, 3> mel,
                  ltxmem::TensorView<float, 3> latent) {
-  return [&checkpoint, mel, latent](auto& backend, ltxmem::Workspace& workspace) {
-    const AudioEncoder<float, std::decay_t<decltype(backend)>> encode(autoencoder_of(checkpoint), checkpoint);
+  return [&runtime, &checkpoint, mel, latent](auto& backend, ltxmem::Workspace& workspace) {
+    ResidentWeights weights(backend, runtime, checkpoint, "audio_vae.", {"decoder."}, workspace);
+    const AudioEncoder<float, std::decay_t<decltype(backend)>> encode(autoencoder_of(checkpoint), weights.scope());
     encode(backend, mel, latent, workspace);
   };
 }
 
-auto decode_body(const Checkpoint& checkpoint, ltxmem::TensorView<const float, 3> latent,
+auto decode_body(const Runtime& runtime, const Checkpoint& checkpoint, ltxmem::TensorView<const float, 3> latent,
                  ltxmem::TensorView<float, 3> mel) {
-  return [&checkpoint, mel, latent](auto& backend, ltxmem::Workspace& workspace) {
-    const AudioDecoder<float, std::decay_t<decltype(backend)>> decode(autoencoder_of(checkpoint), checkpoint);
+  return [&runtime, &checkpoint, mel, latent](auto& backend, ltxmem::Workspace& workspace) {
+    ResidentWeights weights(backend, runtime, checkpoint, "audio_vae.", {"encoder."}, workspace);
+    const AudioDecoder<float, std::decay_t<decltype(backend)>> decode(autoencoder_of(checkpoint), weights.scope());
     decode(backend, latent, mel, decoder_piece_frames, workspace);
   };
 }
 
-auto vocode_body(const Checkpoint& checkpoint, ltxmem::TensorView<const float, 3> mel,
+auto vocode_body(const Runtime& runtime, const Checkpoint& checkpoint, ltxmem::TensorView<const float, 3> mel,
                  ltxmem::TensorView<float, 2> waveform) {
-  return [&checkpoint, mel, waveform](auto& backend, ltxmem::Workspace& workspace) {
-    const Vocoder<std::decay_t<decltype(backend)>> run(vocoder_of(checkpoint), checkpoint);
+  return [&runtime, &checkpoint, mel, waveform](auto& backend, ltxmem::Workspace& workspace) {
+    ResidentWeights weights(backend, runtime, checkpoint, "vocoder.", {}, workspace);
+    const Vocoder<std::decay_t<decltype(backend)>> run(vocoder_of(checkpoint), weights.scope());
     run(backend, mel, waveform, vocoder_piece_frames, workspace);
   };
 }
@@ -74,31 +78,31 @@ std::int64_t vocoder_samples(const VocoderConfig& config, std::int64_t mel_frame
 
 void encode_audio(Runtime& runtime, const Checkpoint& checkpoint, ltxmem::TensorView<const float, 3> mel,
                   ltxmem::TensorView<float, 3> latent) {
-  runtime.run("audio encode", encode_body(checkpoint, mel, latent));
+  runtime.run("audio encode", encode_body(runtime, checkpoint, mel, latent));
 }
 
 Runtime::Plan plan_encode_audio(const Runtime& runtime, const Checkpoint& checkpoint, std::int64_t mel_frames) {
   const AudioVaeConfig& config = autoencoder_of(checkpoint);
   const ltxmem::Extents<3> mel{mel_frames, config.mel_bins, config.in_channels};
   const ltxmem::Extents<3> latent{latent_frames(config, mel_frames), config.latent_bins(), config.latent_channels};
-  return runtime.plan(encode_body(checkpoint, {nullptr, mel}, {nullptr, latent}));
+  return runtime.plan(encode_body(runtime, checkpoint, {nullptr, mel}, {nullptr, latent}));
 }
 
 void decode_audio(Runtime& runtime, const Checkpoint& checkpoint, ltxmem::TensorView<const float, 3> latent,
                   ltxmem::TensorView<float, 3> mel) {
-  runtime.run("audio decode", decode_body(checkpoint, latent, mel));
+  runtime.run("audio decode", decode_body(runtime, checkpoint, latent, mel));
 }
 
 Runtime::Plan plan_decode_audio(const Runtime& runtime, const Checkpoint& checkpoint, std::int64_t latent_frames) {
   const AudioVaeConfig& config = autoencoder_of(checkpoint);
   const ltxmem::Extents<3> latent{latent_frames, config.latent_bins(), config.latent_channels};
   const ltxmem::Extents<3> mel{mel_frames(config, latent_frames), config.mel_bins, config.out_channels};
-  return runtime.plan(decode_body(checkpoint, {nullptr, latent}, {nullptr, mel}));
+  return runtime.plan(decode_body(runtime, checkpoint, {nullptr, latent}, {nullptr, mel}));
 }
 
 void vocode(Runtime& runtime, const Checkpoint& checkpoint, ltxmem::TensorView<const float, 3> mel,
             ltxmem::TensorView<float, 2> waveform) {
-  runtime.run("vocode", vocode_body(checkpoint, mel, waveform));
+  runtime.run("vocode", vocode_body(runtime, checkpoint, mel, waveform));
 }
 
 Runtime::Plan plan_vocode(const Runtime& runtime, const Checkpoint& checkpoint, std::int64_t mel_frames) {
@@ -106,7 +110,7 @@ Runtime::Plan plan_vocode(const Runtime& runtime, const Checkpoint& checkpoint, 
   constexpr std::int64_t stereo = Generator<HostBackend>::wave_channels;
   const ltxmem::Extents<3> mel{mel_frames, Generator<HostBackend>::mel_channels / stereo, stereo};
   const ltxmem::Extents<2> waveform{vocoder_samples(config, mel_frames), stereo};
-  return runtime.plan(vocode_body(checkpoint, {nullptr, mel}, {nullptr, waveform}));
+  return runtime.plan(vocode_body(runtime, checkpoint, {nullptr, mel}, {nullptr, waveform}));
 }
 
 }  // namespace ltx2

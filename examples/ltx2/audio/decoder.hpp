@@ -26,13 +26,15 @@ namespace ltx2 {
 template <ltxmem::Element T, ltxmem::Backend<T> Backend>
 class AudioDecoder {
  public:
-  AudioDecoder(const AudioVaeConfig& config, const Checkpoint& checkpoint)
+  /// autoencoder: its weights.
+  AudioDecoder(const AudioVaeConfig& config, const WeightScope& autoencoder)
       : config_(config),
-        statistics_(LatentStatistics::of_audio(checkpoint, config.latent_channels, config.latent_bins())),
-        input_(audio_convolution<T, Backend>(scope(checkpoint), "conv_in", channels(config.multipliers.size() - 1),
-                                             config.latent_channels)),
-        output_(audio_convolution<T, Backend>(scope(checkpoint), "conv_out", config.out_channels, channels(0))) {
-    const WeightScope weights = scope(checkpoint);
+        statistics_(LatentStatistics::of(autoencoder, config.latent_channels, config.latent_bins())),
+        input_(audio_convolution<T, Backend>(autoencoder.scope("decoder"), "conv_in",
+                                             channels(config.multipliers.size() - 1), config.latent_channels)),
+        output_(
+            audio_convolution<T, Backend>(autoencoder.scope("decoder"), "conv_out", config.out_channels, channels(0))) {
+    const WeightScope weights = autoencoder.scope("decoder");
     std::int64_t width = channels(config.multipliers.size() - 1);
     for (const char* name : {"mid.block_1", "mid.block_2"}) {
       layers_.push(AudioResidual<T, Backend>(weights.scope(name), width, width));
@@ -67,7 +69,6 @@ class AudioDecoder {
   ReceptiveField field() const { return input_.field(layers_.field(output_.field({}, time_axis)), time_axis); }
 
  private:
-  static WeightScope scope(const Checkpoint& checkpoint) { return checkpoint.prefixed("audio_vae.decoder."); }
   std::int64_t channels(std::size_t level) const { return config_.channels * config_.multipliers.at(level); }
 
   /// mel = the spectrogram of latent after so many dropped frames.

@@ -23,12 +23,14 @@ namespace ltx2 {
 template <ltxmem::Element T, ltxmem::Backend<T> Backend>
 class AudioEncoder {
  public:
-  AudioEncoder(const AudioVaeConfig& config, const Checkpoint& checkpoint)
+  /// autoencoder: its weights.
+  AudioEncoder(const AudioVaeConfig& config, const WeightScope& autoencoder)
       : config_(config),
-        statistics_(LatentStatistics::of_audio(checkpoint, config.latent_channels, config.latent_bins())),
-        input_(audio_convolution<T, Backend>(scope(checkpoint), "conv_in", config.channels, config.in_channels)),
-        output_(mean_weights(config, checkpoint), audio_geometry(3)) {
-    const WeightScope weights = scope(checkpoint);
+        statistics_(LatentStatistics::of(autoencoder, config.latent_channels, config.latent_bins())),
+        input_(audio_convolution<T, Backend>(autoencoder.scope("encoder"), "conv_in", config.channels,
+                                             config.in_channels)),
+        output_(mean_weights(config, autoencoder), audio_geometry(3)) {
+    const WeightScope weights = autoencoder.scope("encoder");
     std::int64_t width = config.channels;
     for (std::size_t level = 0; level < config.multipliers.size(); ++level) {
       const WeightScope part = weights.scope("down." + std::to_string(level));
@@ -74,11 +76,9 @@ class AudioEncoder {
   }
 
  private:
-  static WeightScope scope(const Checkpoint& checkpoint) { return checkpoint.prefixed("audio_vae.encoder."); }
-  static LinearWeights mean_weights(const AudioVaeConfig& config, const Checkpoint& checkpoint) {
-    LinearWeights weights = scope(checkpoint)
-                                .convolution("conv_out.conv", 2 * config.latent_channels,
-                                             config.channels * config.multipliers.back(), {3, 3});
+  static LinearWeights mean_weights(const AudioVaeConfig& config, const WeightScope& autoencoder) {
+    LinearWeights weights = autoencoder.scope("encoder").convolution(
+        "conv_out.conv", 2 * config.latent_channels, config.channels * config.multipliers.back(), {3, 3});
     weights.weight = weights.weight.row_slice(0, config.latent_channels);
     weights.bias = weights.bias.slice(0, config.latent_channels);
     return weights;

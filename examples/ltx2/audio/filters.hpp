@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <numbers>
 
+#include "ltxmem/config.hpp"
 #include "ltxmem/core/tensor_view.hpp"
 #include "ltxmem/core/weight_view.hpp"
 
@@ -22,7 +23,7 @@ struct LeakyRelu {
   ltxmem::TensorView<float, 2> y;
   float slope;
 
-  void operator()(std::int64_t row) const {
+  LTXMEM_HOST_DEVICE void operator()(std::int64_t row) const {
     for (std::int64_t c = 0; c < y.extent(1); ++c) {
       const float value = x(row, c);
       y(row, c) = value >= 0.0F ? value : slope * value;
@@ -37,7 +38,7 @@ struct Accumulate {
   bool first;
   float divisor;
 
-  void operator()(std::int64_t row) const {
+  LTXMEM_HOST_DEVICE void operator()(std::int64_t row) const {
     for (std::int64_t c = 0; c < sum.extent(1); ++c) {
       sum(row, c) = (first ? x(row, c) : sum(row, c) + x(row, c)) / divisor;
     }
@@ -50,7 +51,7 @@ struct LimitSamples {
   ltxmem::TensorView<float, 2> y;
   bool use_tanh;
 
-  void operator()(std::int64_t row) const {
+  LTXMEM_HOST_DEVICE void operator()(std::int64_t row) const {
     for (std::int64_t c = 0; c < y.extent(1); ++c) {
       y(row, c) = use_tanh ? std::tanh(x(row, c)) : std::clamp(x(row, c), -1.0F, 1.0F);
     }
@@ -70,7 +71,7 @@ struct SnakeWeights {
 ///
 /// The period is pi: z = n pi + r with |r| <= pi / 2 and pi in three parts, the first two short enough for exact
 /// products with n; sin r is its Taylor polynomial of degree 11, whose remainder there is below 6e-8.
-inline float sine_squared(float z) {
+LTXMEM_HOST_DEVICE inline float sine_squared(float z) {
   constexpr float to_integer = 12582912.0F;  // 1.5 * 2^23: adding it leaves the nearest integer
   constexpr float pi_high = 3.140625F;
   constexpr float pi_middle = 9.67502593994140625e-4F;
@@ -107,11 +108,11 @@ struct AntiAliasedSnake {
 
   std::int64_t calls() const { return ltxmem::ceil_div(x.extent(0), samples) * strips(); }
 
-  void operator()(std::int64_t index) const {
+  LTXMEM_HOST_DEVICE void operator()(std::int64_t index) const {
     const std::int64_t begin = index / strips() * samples;
     const std::int64_t end = std::min(begin + samples, x.extent(0));
     const std::int64_t channel = index % strips() * lanes;
-    const std::int64_t width = std::min(lanes, x.extent(1) - channel);
+    const std::int64_t width = std::min(+lanes, x.extent(1) - channel);
     float up[taps];
     float down[taps];
     float frequency[lanes] = {};
@@ -155,7 +156,7 @@ struct AntiAliasedSnake {
   }
 
  private:
-  std::int64_t strips() const { return ltxmem::ceil_div(x.extent(1), lanes); }
+  LTXMEM_HOST_DEVICE std::int64_t strips() const { return ltxmem::ceil_div(x.extent(1), lanes); }
 };
 
 /// Raises the sampling rate by a whole factor with a windowed sinc and adds a correction:
@@ -190,7 +191,7 @@ struct ResampleAndAdd {
     }
   }
 
-  void operator()(std::int64_t row) const {
+  LTXMEM_HOST_DEVICE void operator()(std::int64_t row) const {
     // Tap k meets sample (row + reach * factor - k) / factor of x where that is whole.
     const std::int64_t top = row + reach * factor;
     for (std::int64_t c = 0; c < y.extent(1); ++c) {
@@ -210,7 +211,7 @@ struct ChannelsOfMel {
   ltxmem::TensorView<float, 2> y;
   std::int64_t channels;
 
-  void operator()(std::int64_t frame) const {
+  LTXMEM_HOST_DEVICE void operator()(std::int64_t frame) const {
     const std::int64_t bins = y.extent(1) / channels;
     for (std::int64_t channel = 0; channel < channels; ++channel) {
       for (std::int64_t bin = 0; bin < bins; ++bin) {
@@ -225,7 +226,7 @@ struct Magnitude {
   ltxmem::TensorView<const float, 2> x;  ///< [frames, 2 bins]
   ltxmem::TensorView<float, 2> y;        ///< [frames, bins]
 
-  void operator()(std::int64_t frame) const {
+  LTXMEM_HOST_DEVICE void operator()(std::int64_t frame) const {
     const std::int64_t bins = y.extent(1);
     for (std::int64_t bin = 0; bin < bins; ++bin) {
       const float real = x(frame, bin);
@@ -239,7 +240,7 @@ struct Magnitude {
 struct LogFloor {
   ltxmem::TensorView<float, 2> x;
 
-  void operator()(std::int64_t row) const {
+  LTXMEM_HOST_DEVICE void operator()(std::int64_t row) const {
     for (std::int64_t c = 0; c < x.extent(1); ++c) x(row, c) = std::log(std::max(x(row, c), 1e-5F));
   }
 };

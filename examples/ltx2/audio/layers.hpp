@@ -109,7 +109,7 @@ struct RepeatTwice {
   ltxmem::TensorView<const T, 4> x;
   ltxmem::TensorView<T, 4> y;
 
-  void operator()(std::int64_t index) const {
+  LTXMEM_HOST_DEVICE void operator()(std::int64_t index) const {
     const PixelPosition at(index, y);
     for (std::int64_t c = 0; c < y.extent(3); ++c) y(0, at.y, at.x, c) = x(0, at.y / 2, at.x / 2, c);
   }

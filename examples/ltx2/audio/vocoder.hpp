@@ -103,10 +103,9 @@ class BandwidthExtension {
 template <ltxmem::Backend<float> Backend>
 class Vocoder {
  public:
-  Vocoder(const VocoderConfig& config, const Checkpoint& checkpoint)
-      : config_(config),
-        generator_(config.generator, checkpoint.prefixed(config.bandwidth ? "vocoder.vocoder." : "vocoder.")) {
-    if (config.bandwidth) bandwidth_.emplace(*config.bandwidth, config.out_rate, checkpoint.prefixed("vocoder."));
+  Vocoder(const VocoderConfig& config, const WeightScope& weights)
+      : config_(config), generator_(config.generator, config.bandwidth ? weights.scope("vocoder") : weights) {
+    if (config.bandwidth) bandwidth_.emplace(*config.bandwidth, config.out_rate, weights);
   }
 
   std::int64_t samples(std::int64_t frames) const noexcept {

@@ -8,6 +8,7 @@
 #include "cli/failure.hpp"
 #include "cli/shared_options.hpp"
 #include "runtime/available_memory.hpp"
+#include "runtime/card_backend.hpp"
 #include "runtime/size.hpp"
 #include "sampler/latent_shape.hpp"
 
@@ -35,6 +36,11 @@ std::size_t resolve(const char* option, const std::string& text, std::size_t fre
 
 }  // namespace
 
+std::optional<std::size_t> card_bytes_of(const ltxmem::Device& device) {
+  if (device.kind == ltxmem::DeviceKind::cpu) return std::nullopt;
+  return free_card_memory(device.index);
+}
+
 std::vector<MemoryBudget> stated_budgets(const ExecutionOptions& options, std::optional<std::size_t> card_bytes) {
   std::vector<MemoryBudget> budgets;
   if (!options.memory_budget.empty()) {
@@ -54,13 +60,15 @@ std::vector<MemoryBudget> stated_budgets(const ExecutionOptions& options, std::o
   return budgets;
 }
 
-std::vector<MemoryBudget> budgets_on_cpu(const ExecutionOptions& options) {
-  std::vector<MemoryBudget> budgets = stated_budgets(options);
+std::vector<MemoryBudget> budgets_of_run(const ExecutionOptions& options, std::optional<std::size_t> card_bytes) {
+  std::vector<MemoryBudget> budgets = stated_budgets(options, card_bytes);
   if (options.memory_budget.empty()) {
-    budgets.push_back({"device", {MemorySpace::device}, available_host_memory(), default_reserve_bytes});
+    const std::size_t free_bytes = card_bytes ? *card_bytes : available_host_memory();
+    budgets.push_back({"device", {MemorySpace::device}, free_bytes, default_reserve_bytes});
   }
   if (options.host_budget.empty()) {
-    budgets.push_back({"host", every_space, available_host_memory(), default_reserve_bytes});
+    const std::vector<MemorySpace> beside_card{MemorySpace::pinned, MemorySpace::host};
+    budgets.push_back({"host", card_bytes ? beside_card : every_space, available_host_memory(), default_reserve_bytes});
   }
   return budgets;
 }

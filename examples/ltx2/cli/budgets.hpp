@@ -13,6 +13,9 @@
 
 namespace ltx2 {
 
+/// What a card has free; nothing for the processor.
+std::optional<std::size_t> card_bytes_of(const ltxmem::Device& device);
+
 /// Kept free of a budget that nobody stated: code, mapped tables, the encoder process, everything that is not planned.
 inline constexpr std::size_t default_reserve_bytes = std::size_t{512} << 20;
 
@@ -23,9 +26,10 @@ inline constexpr std::size_t default_reserve_bytes = std::size_t{512} << 20;
 std::vector<ltxmem::MemoryBudget> stated_budgets(const ExecutionOptions& options,
                                                  std::optional<std::size_t> card_bytes = std::nullopt);
 
-/// The same, and what the machine has available less the reserve in the place of those not stated. On the CPU all
+/// The same, and what card and machine have available less the reserve in the place of those not stated. On the CPU all
 /// memory is the host's, so that its own budget covers every space.
-std::vector<ltxmem::MemoryBudget> budgets_on_cpu(const ExecutionOptions& options);
+std::vector<ltxmem::MemoryBudget> budgets_of_run(const ExecutionOptions& options,
+                                                 std::optional<std::size_t> card_bytes);
 
 /// Throws Failure (does_not_fit) for a clip whose tokens even a plan has no room for: it computes their positions and
 /// masks. Beyond that a plan allocates nothing that grows with the clip.

@@ -107,7 +107,7 @@ ExitCode CheckCommand::run(const std::stop_token& stop, Processes* processes) co
     for (const Case& test : tests) folders.prepare(output / test.stage, test.name + ".safetensors");
   }
   const ReportFile report_file(is_primary ? execution.report : std::string());
-  const std::vector<ltxmem::MemoryBudget> budgets = stated_budgets(execution);
+  const std::vector<ltxmem::MemoryBudget> budgets = stated_budgets(execution, card_bytes_of(settings.device));
   ltxmem::HostResource copies;
   CaseModels case_models(models, checkpoint, copies);
   if (processes != nullptr) {

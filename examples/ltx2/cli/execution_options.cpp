@@ -13,6 +13,7 @@
 
 #include "cli/shared_options.hpp"
 #include "ltxmem/backend/operations.hpp"
+#include "runtime/card_backend.hpp"
 #include "runtime/processes.hpp"
 #include "runtime/scheme.hpp"
 
@@ -37,6 +38,16 @@ std::optional<std::int64_t> parse_number(std::string_view text, std::int64_t lea
 
 constexpr const char* weights_expected = "', expected auto, resident, stream or stream:SLOTS with 1 to 64 slots";
 
+std::optional<ltxmem::Device> parse_device(std::string_view text) {
+  if (text == "cpu") return ltxmem::Device{};
+  if (text == "cuda") return ltxmem::Device{ltxmem::DeviceKind::cuda, 0};
+  constexpr std::string_view start = "cuda:";
+  if (!text.starts_with(start)) return std::nullopt;
+  const auto index = parse_number(text.substr(start.size()), 0, 1023);
+  if (!index) return std::nullopt;
+  return ltxmem::Device{ltxmem::DeviceKind::cuda, static_cast<int>(*index)};
+}
+
 /// Of "auto" it is the placement to begin with.
 std::optional<WeightPlacement> parse_weights(std::string_view text) {
   WeightPlacement weights;
@@ -55,8 +66,13 @@ std::optional<WeightPlacement> parse_weights(std::string_view text) {
 
 void ExecutionOptions::add_to(CLI::App& app) {
   const std::string group = "Execution";
-  app.add_option("--device", device, "Where to compute; a plan has it from --device-profile")
-      ->check(CLI::IsMember({"cpu"}))
+  app.add_option("--device", device,
+                 "Where to compute: cpu, cuda (the first NVIDIA card) or cuda:INDEX; a plan has it from "
+                 "--device-profile")
+      ->check([](const std::string& text) {
+        return parse_device(text) ? std::string() : "'" + text + "', expected cpu, cuda or cuda:INDEX";
+      })
+      ->type_name("cpu|cuda[:INDEX]")
       ->capture_default_str()
       ->group(group);
   app.add_option("--dtype", dtype, "Type of activations: f32 or bf16")
@@ -200,6 +216,7 @@ void ExecutionOptions::add_rank_options(CLI::App& app) {
 
 Settings ExecutionOptions::settings() const {
   Settings settings;
+  settings.device = *parse_device(device);
   settings.dtype = dtype == "f32" ? ltxmem::DType::f32 : ltxmem::DType::bf16;
   settings.threads = thread_count(threads);
   settings.scheme = *find_scheme(scheme);
@@ -211,6 +228,7 @@ Settings ExecutionOptions::settings() const {
   if (saved_prefix == "device") settings.saved_prefix = ltxmem::MemorySpace::device;
   if (saved_prefix == "host") settings.saved_prefix = ltxmem::MemorySpace::pinned;
   settings.weights = *parse_weights(weights);
+  settings.weights.device_reads_files = settings.device.kind == ltxmem::DeviceKind::cpu;
   settings.weights.resident_blocks = parse_number(resident_blocks, 0, most_tokens).value_or(0);
   settings.verbose = verbose;
   const int count = ranks.value_or(1);
@@ -238,6 +256,11 @@ Automatic ExecutionOptions::automatic_for(std::int64_t blocks) const {
 }
 
 Settings ExecutionOptions::settings_to_run(Processes* processes) const {
+  if (const ltxmem::Device card = *parse_device(device); card.kind == ltxmem::DeviceKind::cuda) {
+    const int count = processes != nullptr ? processes->size() : ranks.value_or(1);
+    ltxmem::expects(count == 1, "--device ", device, " with ", count, " ranks, expected 1");
+    static_cast<void>(free_card_memory(card.index));  // says why there is none, before any work
+  }
   if (processes != nullptr) {
     const int count = processes->size();
     ltxmem::expects(ranks.value_or(count) == count, "--ranks ", *ranks, ": started as ", count,

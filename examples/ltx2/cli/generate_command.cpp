@@ -96,15 +96,18 @@ ExitCode GenerateCommand::run(const std::stop_token& stop, Processes* processes)
   const bool is_primary = processes == nullptr || processes->is_primary();
   if (is_primary) check_output(options_.output_path);
   const ReportFile report_file(is_primary ? options_.execution.report : std::string());
-  // The built-in one is good enough to tell what is faster.
-  const ltxmem::DeviceProfile profile = read_device_profile(device_profile_.empty() ? "cpu" : device_profile_);
-  ltxmem::expects(is_cpu(profile), "--device-profile ", device_profile_, ": a profile of ", profile.name,
-                  ", expected one of this machine, which ltx2 calibrate writes");
+  // The built-in ones are good enough to tell what is faster.
+  const bool on_cpu = settings.device.kind == ltxmem::DeviceKind::cpu;
+  const ltxmem::DeviceProfile profile = read_device_profile(!device_profile_.empty() ? device_profile_
+                                                            : on_cpu                 ? "cpu"
+                                                                                     : "rtx4090");
+  ltxmem::expects(is_cpu(profile) == on_cpu, "--device-profile ", device_profile_, ": a profile of ", profile.name,
+                  on_cpu ? ", expected one of this machine, which ltx2 calibrate writes" : ", expected one of a card");
   expect_plannable(options_.stated());
   ltxmem::HostResource copies;
   Models models(options_.stated(), copies);
   if (processes != nullptr) processes->expect_alike(models.fingerprints());
-  const std::vector<ltxmem::MemoryBudget> budgets = budgets_on_cpu(options_.execution);
+  const std::vector<ltxmem::MemoryBudget> budgets = budgets_of_run(options_.execution, card_bytes_of(settings.device));
   const GenerateRequest request = options_.request(models.model().config().version);
   const std::size_t image_bytes = condition_image_bytes(request);
   const JobPlan plan = plan_within(

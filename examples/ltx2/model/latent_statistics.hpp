@@ -18,17 +18,15 @@ struct LatentStatistics {
   ltxmem::WeightVector deviation;
   std::int64_t bins = 1;
 
-  /// Those of the video latents of a model.
-  static LatentStatistics of_video(const Checkpoint& checkpoint, std::int64_t channels) {
-    const WeightScope weights = checkpoint.prefixed("vae.per_channel_statistics.");
-    return {weights.vector("mean-of-means", channels), weights.vector("std-of-means", channels)};
-  }
-  static LatentStatistics of_audio(const Checkpoint& checkpoint, std::int64_t channels, std::int64_t bins) {
-    const WeightScope weights = checkpoint.prefixed("audio_vae.per_channel_statistics.");
+  /// Those in the weights of an autoencoder.
+  static LatentStatistics of(const WeightScope& autoencoder, std::int64_t channels, std::int64_t bins = 1) {
+    const WeightScope weights = autoencoder.scope("per_channel_statistics");
     return {weights.vector("mean-of-means", channels * bins), weights.vector("std-of-means", channels * bins), bins};
   }
 
-  std::int64_t index(std::int64_t channel, std::int64_t x) const noexcept { return channel * bins + x % bins; }
+  LTXMEM_HOST_DEVICE std::int64_t index(std::int64_t channel, std::int64_t x) const noexcept {
+    return channel * bins + x % bins;
+  }
 };
 
 /// y = x * deviation + mean: from what the sampler works on to what the decoder reads.
@@ -38,7 +36,7 @@ struct Unnormalise {
   ltxmem::TensorView<To, 4> y;
   LatentStatistics statistics;
 
-  void operator()(std::int64_t index) const {
+  LTXMEM_HOST_DEVICE void operator()(std::int64_t index) const {
     const PixelPosition at(index, y);
     for (std::int64_t c = 0; c < y.extent(3); ++c) {
       const std::int64_t i = statistics.index(c, at.x);
@@ -55,7 +53,7 @@ struct Normalise {
   ltxmem::TensorView<To, 4> y;
   LatentStatistics statistics;
 
-  void operator()(std::int64_t index) const {
+  LTXMEM_HOST_DEVICE void operator()(std::int64_t index) const {
     const PixelPosition at(index, y);
     for (std::int64_t c = 0; c < y.extent(3); ++c) {
       const std::int64_t i = statistics.index(c, at.x);

@@ -4,8 +4,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <initializer_list>
-#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -24,19 +22,6 @@ namespace {
 using ltxmem::Extents;
 using ltxmem::Tensor;
 using ltxmem::TensorView;
-
-/// Weights of a stage that neither stream nor stay with the transformer's. A device that reads no files needs them in
-/// its memory: counted there while the tensor lives.
-Tensor<std::byte, 1> note_weights(Runtime& runtime, const Checkpoint& checkpoint,
-                                  std::initializer_list<std::string_view> prefixes) {
-  std::size_t bytes = 0;
-  if (!runtime.settings().weights.device_reads_files) {
-    for (const std::string_view prefix : prefixes) {
-      for (const Checkpoint::SourcedTensor& found : checkpoint.tensors_below(prefix, {})) bytes += found.tensor->bytes;
-    }
-  }
-  return {runtime.noted_memory(ltxmem::MemorySpace::device, "resident weights"), {static_cast<std::int64_t>(bytes)}};
-}
 
 /// What distinguishes one sampling stage from another.
 struct StagePlan {
@@ -58,9 +43,6 @@ class Sampling {
 
   void encode_prompts() {
     const Stage stage(runtime_, "text");
-    const std::string embedding_name = models_.gemma().gemma().prefix() + "embed_tokens.";
-    const Tensor<std::byte, 1> embedding = note_weights(runtime_, models_.gemma(), {embedding_name});
-    const Tensor<std::byte, 1> projection = note_weights(runtime_, models_.model(), {"text_embedding_projection."});
     prompt_ = encode(request_.prompt);
     if (request_.is_guided()) negative_ = encode(request_.negative_prompt);
   }
@@ -103,7 +85,6 @@ class Sampling {
 
   Tensor<float, 2> upsample(const Latents& latents) {
     const Stage stage(runtime_, "upsample");
-    const Tensor<std::byte, 1> weights = note_weights(runtime_, models_.upsampler(), {""});
     const VideoGrid& grid = latents.grid;
     const std::int64_t channels = latents.video.extent(1);
     const Extents<4> from{grid.frames, grid.height, grid.width, channels};
@@ -142,7 +123,6 @@ class Sampling {
   std::vector<Tensor<float, 2>> encode_images(const StagePlan& plan, const VideoGrid& grid) {
     std::vector<Tensor<float, 2>> encoded;
     if (images_.empty()) return encoded;
-    const Tensor<std::byte, 1> weights = note_weights(runtime_, models_.model(), {"vae.encoder."});
     const std::int64_t channels = models_.model().config().video_vae->latent_channels;
     for (const PlacedImage& placed : images_) {
       Tensor<float, 3> pixels(runtime_.host_memory("image"), {plan.height, plan.width, 3});
@@ -236,7 +216,6 @@ Sample run_pipeline(const GenerateRequest& request, Models& models, std::span<co
 
 void decode_frames(const Models& models, const Latents& latents, Runtime& runtime, const FrameConsumer& consume) {
   const Stage stage(runtime, video_decode_stage);
-  const Tensor<std::byte, 1> weights = note_weights(runtime, models.model(), {"vae.decoder."});
   const VideoGrid& grid = latents.grid;
   decode_video(runtime, models.model(),
                latents.video.view().reshape(Extents<4>{grid.frames, grid.height, grid.width, latents.video.extent(1)}),
@@ -245,7 +224,6 @@ void decode_frames(const Models& models, const Latents& latents, Runtime& runtim
 
 Sound decode_sound(const Models& models, const Latents& latents, Runtime& runtime) {
   const Stage stage(runtime, "audio decode");
-  const Tensor<std::byte, 1> weights = note_weights(runtime, models.model(), {"audio_vae.decoder.", "vocoder."});
   const ModelConfig& config = models.model().config();
   const AudioVaeConfig& vae = *config.audio_vae;
   const std::int64_t frames = latents.audio.extent(0);

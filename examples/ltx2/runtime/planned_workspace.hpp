@@ -40,14 +40,15 @@ class PlannedWorkspace {
   template <class Body>
   void run(const Runtime::Plan& plan, Body&& body) {
     runtime_.note({&plan, 1});
-    if (!runtime_.is_dry()) run_on(runtime_.backend_, plan, body);
+    if (!runtime_.is_dry()) runtime_.with_backend([&](auto& backend) { run_on(backend, plan, body); });
   }
 
  private:
   friend class RankWorkspaces;
 
-  template <class Body>
-  void run_on(HostBackend& backend, const Runtime::Plan& plan, Body&& body) {
+  /// Returns when the device has done the work: everything that it used is the caller's again.
+  template <class Backend, class Body>
+  void run_on(Backend& backend, const Runtime::Plan& plan, Body&& body) {
     for (ltxmem::Arena* arena : {&workspace_.device, &workspace_.pinned, &workspace_.host}) arena->reset_peak();
     const SpaceBytes used = plan.record ? run_traced(backend, *plan.record, body) : run_silently(backend, body);
     for (const ltxmem::MemorySpace space : ltxmem::memory_spaces) {
@@ -57,18 +58,36 @@ class PlannedWorkspace {
     }
   }
 
-  template <class Body>
-  SpaceBytes run_silently(HostBackend& backend, Body&& body) {
-    body(backend, workspace_);
+  template <class Backend, class Body>
+  SpaceBytes run_silently(Backend& backend, Body&& body) {
+    run_to_end(backend, body);
     return Runtime::peaks(workspace_);
   }
-  template <class Body>
-  SpaceBytes run_traced(HostBackend& backend, const ltxmem::Record& planned, Body&& body) {
+  template <class Backend, class Body>
+  SpaceBytes run_traced(Backend& backend, const ltxmem::Record& planned, Body&& body) {
     StepTrace trace(planned, workspace_, runtime_.watcher_->said);
     const TraceInUse in_use(runtime_.trace_, trace);
-    body(backend, workspace_);
+    run_to_end(backend, body);
     trace.finish();
     return trace.peaks();
+  }
+
+  template <class Body>
+  void run_to_end(HostBackend& backend, Body&& body) {
+    body(backend, workspace_);
+  }
+  template <class Body>
+  void run_to_end(CardBackend& backend, Body&& body) {
+    try {
+      body(backend, workspace_);
+    } catch (...) {
+      try {
+        backend.synchronize();
+      } catch (...) {  // the first error says more
+      }
+      throw;
+    }
+    backend.synchronize();
   }
 
   /// Steps are told to a trace while it lives.

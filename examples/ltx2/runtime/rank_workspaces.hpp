@@ -11,9 +11,11 @@
 #include <numeric>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "ltxmem/parallel/any_transport.hpp"
+#include "ltxmem/parallel/communicator.hpp"
 #include "ltxmem/parallel/planned_communicator.hpp"
 #include "ltxmem/parallel/rank_group.hpp"
 #include "ltxmem/parallel/thread_communicator.hpp"
@@ -80,12 +82,26 @@ class RankWorkspaces {
         [](const PlannedWorkspace& workspace, const Runtime::Plan& plan) { return workspace.holds(plan); });
   }
 
-  /// Runs body(ranks, backend, workspace) on every working rank, unless this is a dry run.
-  template <class Body>
+  /// Runs body(ranks, backend, workspace) on every working rank, unless this is a dry run. Backend: of the device that
+  /// computes; a card is one rank.
+  template <class Backend, class Body>
   void run(const Plans& plans, Body&& body) {
     runtime_.note(plans);
     runtime_.note_ranks(plans);
     if (runtime_.is_plan()) return;
+    if constexpr (std::is_same_v<Backend, HostBackend>) {
+      run_on_host(plans, body);
+    } else {
+      workspaces_.front().run_on(*runtime_.card_, plans.front(), [&](Backend& backend, ltxmem::Workspace& workspace) {
+        ltxmem::SingleRank alone;
+        body(alone, backend, workspace);
+      });
+    }
+  }
+
+ private:
+  template <class Body>
+  void run_on_host(const Plans& plans, Body&& body) {
     const auto run_rank = [&](const ltxmem::AnyTransport& transport, HostBackend& backend) {
       HostRanks ranks(ltxmem::MessageRanks<ltxmem::AnyTransport>(transport), members(settings()));
       const auto index = static_cast<std::size_t>(ranks.rank());
@@ -117,7 +133,6 @@ class RankWorkspaces {
     ltxmem::run_on_threads(group, [&](int rank) { run_one_of_many(transport(rank)); });
   }
 
- private:
   /// A rank's backend, and where it is in its work.
   struct Working {
     explicit Working(const Runtime& runtime) : backend({.threads = threads(runtime), .stop = runtime.stop()}) {}

@@ -149,7 +149,7 @@ nlohmann::ordered_json to_json(const Settings& settings) {
       {"saved-prefix", saved_prefix_name(settings)},
       {"dtype", settings.dtype == ltxmem::DType::f32 ? "f32" : "bf16"},
       {"threads", settings.threads},
-      {"device", settings.device.kind == ltxmem::DeviceKind::cpu ? "cpu" : "cuda"},
+      {"device", device_text(settings.device)},
       {"ranks", ranks.count},
       {"parallel", ranks.count > 1 ? "sequence" : "none"},
       {"primary", ranks.idle_primary ? "idle" : "busy"},

@@ -8,9 +8,18 @@ namespace ltx2 {
 
 using ltxmem::MemorySpace;
 
+namespace {
+
+std::unique_ptr<CardBackend> card_of(const ltxmem::Device& device, const std::stop_token& stop) {
+  return device.kind == ltxmem::DeviceKind::cpu ? nullptr : std::make_unique<CardBackend>(device.index, stop);
+}
+
+}  // namespace
+
 Runtime::Runtime(const Settings& settings, std::stop_token stop, const MemoryLimits& limits)
-    : device_limit_(host_resource_, limits.device, "device budget"),
-      host_limit_(host_resource_, limits.host, "host budget"),
+    : card_(card_of(settings.device, stop)),
+      device_limit_(card_ ? card_->memory() : ltxmem::ResourceRef(host_resource_), limits.device, "device budget"),
+      host_limit_(card_ ? card_->pinned_memory() : ltxmem::ResourceRef(host_resource_), limits.host, "host budget"),
       ledgers_{Ledger(MemorySpace::device, device_limit_), Ledger(MemorySpace::pinned, host_limit_),
                Ledger(MemorySpace::host, host_limit_)},
       stop_(std::move(stop)),

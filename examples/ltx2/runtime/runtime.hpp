@@ -18,6 +18,7 @@
 
 #include "ltxmem/memory/host_resource.hpp"
 #include "ltxmem/memory/limiting_resource.hpp"
+#include "runtime/card_backend.hpp"
 #include "runtime/device_target.hpp"
 #include "runtime/host_work.hpp"
 #include "runtime/ledger.hpp"
@@ -34,7 +35,8 @@ struct MemoryLimits {
   std::size_t host = std::numeric_limits<std::size_t>::max();
 };
 
-/// What a run works with: the backend, the counted memory of each space, and the report.
+/// What a run works with: the backend, the counted memory of each space, and the report. Beside a card all memory of
+/// the host that the run takes is page-locked, so that copies and casts reach it.
 ///
 /// Work is written once as a body(backend, workspace). plan() runs it dry, which gives its exact memory and cost; a
 /// PlannedWorkspace then holds exactly that memory for one or more real runs of the same body.
@@ -58,7 +60,13 @@ class Runtime : private HostWork::Source {
   Runtime& operator=(const Runtime&) = delete;
 
   const Settings& settings() const noexcept { return report_.settings; }
+  /// The processor's, whatever device computes.
   HostBackend& backend() noexcept { return backend_; }
+  /// Calls fn(backend) with that of the device that computes.
+  template <class Fn>
+  decltype(auto) with_backend(Fn&& fn) {
+    return card_ != nullptr ? fn(*card_) : fn(backend_);
+  }
   const std::stop_token& stop() const noexcept { return stop_; }
   Report& report() noexcept { return report_; }
   /// Whether nothing is run at all.
@@ -78,7 +86,9 @@ class Runtime : private HostWork::Source {
   /// All members must be callable.
   void watch(Watcher watcher) {
     watcher_ = std::move(watcher);
-    backend_.on_step([this](const char* name, std::int64_t index) { tell(name, index); });
+    with_backend([this](auto& backend) {
+      backend.on_step([this](const char* name, std::int64_t index) { tell(name, index); });
+    });
   }
   bool is_watched() const noexcept { return watcher_.has_value(); }
   /// Told of every named step of every rank, where there are several, in the thread of that rank: how tests let one
@@ -190,6 +200,7 @@ class Runtime : private HostWork::Source {
 
   ltxmem::HostResource host_resource_;
   VirtualResource virtual_resource_;
+  std::unique_ptr<CardBackend> card_;  ///< null where the processor computes, and in a dry run
   ltxmem::LimitingResource device_limit_;
   ltxmem::LimitingResource host_limit_;
   std::array<Ledger, ltxmem::memory_spaces.size()> ledgers_;

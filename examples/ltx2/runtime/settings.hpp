@@ -34,6 +34,12 @@ struct WeightPlacement {
   bool in_place() const noexcept { return !stream && device_reads_files; }
 };
 
+/// As the option --device says it: "cpu", "cuda" or "cuda:INDEX".
+inline std::string device_text(const ltxmem::Device& device) {
+  if (device.kind == ltxmem::DeviceKind::cpu) return "cpu";
+  return device.index == 0 ? "cuda" : "cuda:" + std::to_string(device.index);
+}
+
 /// As the option --weights says it: "resident" or "stream:SLOTS".
 inline std::string weights_text(const WeightPlacement& weights) {
   return weights.stream ? "stream:" + std::to_string(weights.slots) : "resident";

@@ -43,9 +43,9 @@ struct FillRegisters {
 
 }  // namespace detail
 
-/// The blocks' prefixes, for the ModelBlocks that a connector is run with.
-inline std::vector<std::string> connector_block_prefixes(const ConnectorConfig& config, const WeightScope& weights) {
-  return numbered_prefixes(weights.prefix() + "transformer_1d_blocks.", config.layers);
+/// The blocks' prefixes, for the ModelBlocks that the connector below a prefix is run with.
+inline std::vector<std::string> connector_block_prefixes(const ConnectorConfig& config, const std::string& prefix) {
+  return numbered_prefixes(prefix + "transformer_1d_blocks.", config.layers);
 }
 
 /// Small transformer between the text features and one stream of the diffusion transformer. Learned registers fill the

@@ -7,6 +7,7 @@
 
 #include "checkpoint/travelling_weights.hpp"
 #include "ltxmem/backend/tiles.hpp"
+#include "runtime/resident_weights.hpp"
 #include "text/connector.hpp"
 #include "text/feature_extractor.hpp"
 #include "text/gemma.hpp"
@@ -43,17 +44,17 @@ WeightPlacement placement_of(const Settings& settings) {
   return placement;
 }
 
-WeightScope connector_weights(const Checkpoint& model, const char* modality) {
-  return model.prefixed("model.diffusion_model." + std::string(modality) + "_embeddings_connector.");
+std::string connector_prefix(const char* modality) {
+  return "model.diffusion_model." + std::string(modality) + "_embeddings_connector.";
 }
+
+constexpr const char* projection_prefix = "text_embedding_projection.";
 
 /// The blocks of the connectors.
 struct ConnectorBlocks {
   ConnectorBlocks(const Checkpoint& model, const WeightPlacement& placement)
-      : video(model, connector_block_prefixes(*model.config().video_connector, connector_weights(model, "video")),
-              placement),
-        audio(model, connector_block_prefixes(*model.config().audio_connector, connector_weights(model, "audio")),
-              placement) {}
+      : video(model, connector_block_prefixes(*model.config().video_connector, connector_prefix("video")), placement),
+        audio(model, connector_block_prefixes(*model.config().audio_connector, connector_prefix("audio")), placement) {}
 
   ModelBlocks video;
   ModelBlocks audio;
@@ -84,19 +85,22 @@ void with_stream(Backend& backend, const Runtime& runtime, const ModelBlocks& bl
 template <ltxmem::Element T, class Backend>
 void connect(Backend& backend, const Runtime& runtime, const Checkpoint& model, const ConnectorBlocks& blocks,
              const FeatureAccumulator<T, Backend>& features, const TextContexts& contexts, Workspace& workspace) {
-  const TextTiles tiles = tiles_of(runtime.settings());
+  const auto run = [&](const char* modality, const ConnectorConfig& config, const ModelBlocks& layers,
+                       TensorView<const float, 2> from, TensorView<float, 2> context) {
+    const auto device_scope = workspace.device.scope();
+    const auto pinned_scope = workspace.pinned.scope();
+    ResidentWeights ends(backend, runtime, model, connector_prefix(modality), {"transformer_1d_blocks."}, workspace);
+    const Connector<T, Backend> connector(config, ends.scope());
+    with_stream(backend, runtime, layers, workspace, [&](BlockStream<Backend>& stream) {
+      connector(backend, from, tiles_of(runtime.settings()), stream, context, workspace.device);
+    });
+  };
   {
     const Step step(backend, "video connector");
-    const Connector<T, Backend> video(*model.config().video_connector, connector_weights(model, "video"));
-    with_stream(backend, runtime, blocks.video, workspace, [&](BlockStream<Backend>& stream) {
-      video(backend, features.video(), tiles, stream, contexts.video, workspace.device);
-    });
+    run("video", *model.config().video_connector, blocks.video, features.video(), contexts.video);
   }
   const Step step(backend, "audio connector");
-  const Connector<T, Backend> audio(*model.config().audio_connector, connector_weights(model, "audio"));
-  with_stream(backend, runtime, blocks.audio, workspace, [&](BlockStream<Backend>& stream) {
-    audio(backend, features.audio(), tiles, stream, contexts.audio, workspace.device);
-  });
+  run("audio", *model.config().audio_connector, blocks.audio, features.audio(), contexts.audio);
 }
 
 /// fn(body) with the body that encodes these ids, for Runtime::plan and Runtime::run.
@@ -104,17 +108,21 @@ template <class Fn>
 decltype(auto) with_encode_body(Runtime& runtime, const Checkpoint& gemma, const Checkpoint& model,
                                 const std::vector<std::int32_t>& ids, const TextContexts& contexts, Fn&& fn) {
   const GemmaConfig& config = gemma_config(gemma);
-  const FeatureWeights weights = feature_weights(model, config.hidden_size, config.layers + 1);
   const WeightPlacement placement = placement_of(runtime.settings());
   const ModelBlocks layers = gemma_layers(gemma, placement);
   const ConnectorBlocks connectors(model, placement);
   return runtime.with_element([&]<class T>() {
     return fn([&](auto& backend, Workspace& workspace) {
       using Backend = std::remove_reference_t<decltype(backend)>;
+      ResidentWeights projection(backend, runtime, model, projection_prefix, {}, workspace);
+      const FeatureWeights weights = feature_weights(projection.scope(), config.hidden_size, config.layers + 1);
       FeatureAccumulator<T, Backend> features(weights, static_cast<std::int64_t>(ids.size()), workspace.device);
       {
         const Step step(backend, "gemma");
-        const Gemma<T, Backend> encoder(config, gemma.gemma());
+        const auto device_scope = workspace.device.scope();
+        const auto pinned_scope = workspace.pinned.scope();
+        ResidentWeights ends(backend, runtime, gemma, gemma.gemma().prefix(), {"layers."}, workspace);
+        const Gemma<T, Backend> encoder(config, ends.scope());
         const auto add = [&](std::int64_t state, TensorView<const T, 2> hidden) {
           features.add(backend, state, hidden, workspace.device);
         };
@@ -155,7 +163,8 @@ void run_gemma(Runtime& runtime, const Checkpoint& gemma, const std::vector<std:
   runtime.with_element([&]<class T>() {
     runtime.run("gemma", [&](auto& backend, Workspace& workspace) {
       using Backend = std::remove_reference_t<decltype(backend)>;
-      const Gemma<T, Backend> encoder(config, gemma.gemma());
+      ResidentWeights ends(backend, runtime, gemma, gemma.gemma().prefix(), {"layers."}, workspace);
+      const Gemma<T, Backend> encoder(config, ends.scope());
       const auto keep = [&](std::int64_t state, TensorView<const T, 2> rows) { backend.copy(rows, hidden[state]); };
       with_stream(backend, runtime, layers, workspace, [&](BlockStream<Backend>& stream) {
         encoder(backend, ids, tiles_of(runtime.settings()), stream, keep, workspace.device);
@@ -168,12 +177,13 @@ void connect_text(Runtime& runtime, const Checkpoint& model, TensorView<const fl
                   TensorView<float, 2> video_features, TensorView<float, 2> audio_features, TextContexts contexts) {
   expect_text_parts(model);
   const std::int64_t states = hidden.extent(0);
-  const FeatureWeights weights = feature_weights(model, hidden.extent(2), states);
   const ConnectorBlocks connectors(model, placement_of(runtime.settings()));
   runtime.with_element([&]<class T>() {
     runtime.run("text connect", [&](auto& backend, Workspace& workspace) {
       using Backend = std::remove_reference_t<decltype(backend)>;
       Arena& arena = workspace.device;
+      ResidentWeights projection(backend, runtime, model, projection_prefix, {}, workspace);
+      const FeatureWeights weights = feature_weights(projection.scope(), hidden.extent(2), states);
       FeatureAccumulator<T, Backend> features(weights, hidden.extent(1), arena);
       {
         const auto scope = arena.scope();

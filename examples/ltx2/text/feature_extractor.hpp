@@ -111,10 +111,9 @@ struct FeatureWeights {
   std::int64_t outputs(std::size_t layer) const noexcept { return layers[layer].weight.rows; }
 };
 
-/// Those of a checkpoint that has a text projection and connectors.
-inline FeatureWeights feature_weights(const Checkpoint& checkpoint, std::int64_t width, std::int64_t states) {
-  const ModelConfig& config = checkpoint.config();
-  const WeightScope scope = checkpoint.prefixed("text_embedding_projection.");
+/// Those of a checkpoint that has a text projection, whose scope this is, and connectors.
+inline FeatureWeights feature_weights(const WeightScope& scope, std::int64_t width, std::int64_t states) {
+  const ModelConfig& config = scope.checkpoint().config();
   const std::int64_t inputs = width * states;
   FeatureWeights weights{config.text_projection.value(), width, states, {}};
   if (weights.kind == TextProjection::v1) {

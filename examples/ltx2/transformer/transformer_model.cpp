@@ -28,14 +28,14 @@ class TransformerModel::Bound {
   virtual void predict(const TransformerInput& input, const TransformerOutput& output) = 0;
 };
 
-template <class T>
+template <class T, class Backend>
 class TransformerModel::BoundTo final : public Bound {
  public:
   BoundTo(Runtime& runtime, const Checkpoint& checkpoint, const TransformerConfig& config)
       : runtime_(runtime),
         config_(config),
         weights_(checkpoint, config, runtime.settings().weights),
-        host_(weights_, config),
+        transformer_(weights_, config),
         dry_(weights_, config),
         kept_(static_cast<std::size_t>(runtime.settings().ranks.working())) {}
 
@@ -58,14 +58,15 @@ class TransformerModel::BoundTo final : public Bound {
     Processes* processes = runtime_.is_plan() ? nullptr : runtime_.settings().ranks.processes;
     try {
       if (processes != nullptr) share_inputs(runtime_.backend(), *processes, input);
-      workspaces_->run(plans, [&](HostRanks& ranks, HostBackend& backend, ltxmem::Workspace& workspace) {
+      const auto body = [&]<class Ranks>(Ranks& ranks, Backend& backend, ltxmem::Workspace& workspace) {
         // Their memory is the bottom of the workspace and stays taken from call to call, read ahead across them.
-        std::unique_ptr<Kept<HostBackend>>& kept = kept_[static_cast<std::size_t>(ranks.rank())];
+        std::unique_ptr<Kept<Backend>>& kept = kept_[static_cast<std::size_t>(ranks.rank())];
         if (!kept) {
-          kept = std::make_unique<Kept<HostBackend>>(backend, *this, input, video.count(ranks.rank()), workspace);
+          kept = std::make_unique<Kept<Backend>>(backend, *this, input, video.count(ranks.rank()), workspace);
         }
-        pass(host_, backend, TokenShares<HostRanks>{ranks, video}, *kept, input, output, workspace);
-      });
+        pass(transformer_, backend, TokenShares<Ranks>{ranks, video}, *kept, input, output, workspace);
+      };
+      workspaces_->template run<Backend>(plans, body);
       if (processes != nullptr) gather_outputs(runtime_.backend(), *processes, video, output);
       if (input.prefix.role == SharedPrefix::Role::save) has_prefix_ = true;
     } catch (...) {
@@ -76,9 +77,9 @@ class TransformerModel::BoundTo final : public Bound {
 
  private:
   /// What stays on a rank from call to call: the weights on their way to its backend, and the prefix that passes share.
-  template <class Backend>
+  template <class Executor>
   struct Kept {
-    Kept(Backend& backend, const BoundTo& model, const TransformerInput& input, std::int64_t video_tokens,
+    Kept(Executor& backend, const BoundTo& model, const TransformerInput& input, std::int64_t video_tokens,
          ltxmem::Workspace& workspace)
         : ends(backend, model.weights_.ends, model.options(model.weights_.ends), workspace),
           blocks(backend, model.weights_.blocks, model.options(model.weights_.blocks), workspace) {
@@ -95,9 +96,9 @@ class TransformerModel::BoundTo final : public Bound {
       return prefix->video_tokens() == video_tokens && prefix->audio_tokens() == tokens_of(input.audio);
     }
 
-    BlockStream<Backend> ends;
-    BlockStream<Backend> blocks;
-    std::optional<SavedPrefix<T, Backend>> prefix;
+    BlockStream<Executor> ends;
+    BlockStream<Executor> blocks;
+    std::optional<SavedPrefix<T, Executor>> prefix;
   };
 
   std::vector<Runtime::Plan> plan_anew(const TransformerInput& input, const TransformerOutput& output) const {
@@ -183,9 +184,9 @@ class TransformerModel::BoundTo final : public Bound {
     return options;
   }
 
-  template <class Backend, class Ranks>
-  void pass(const Transformer<T, Backend>& transformer, Backend& backend, TokenShares<Ranks> shares,
-            Kept<Backend>& kept, const TransformerInput& input, TransformerOutput output,
+  template <class Executor, class Ranks>
+  void pass(const Transformer<T, Executor>& transformer, Executor& backend, TokenShares<Ranks> shares,
+            Kept<Executor>& kept, const TransformerInput& input, TransformerOutput output,
             ltxmem::Workspace& workspace) const {
     const Settings& settings = runtime_.settings();
     const Tiles tiles{settings.query_tile, settings.key_tile, settings.ffn_chunk};
@@ -203,10 +204,10 @@ class TransformerModel::BoundTo final : public Bound {
   Runtime& runtime_;
   TransformerConfig config_;
   TransformerWeights weights_;
-  Transformer<T, HostBackend> host_;
+  Transformer<T, Backend> transformer_;
   Transformer<T, PlanBackend> dry_;
   std::optional<RankWorkspaces> workspaces_;
-  std::vector<std::unique_ptr<Kept<HostBackend>>> kept_;  // by working rank; go before their memory
+  std::vector<std::unique_ptr<Kept<Backend>>> kept_;  // by working rank; go before their memory
   bool has_prefix_ = false;
   mutable std::map<std::vector<std::int64_t>, std::vector<Runtime::Plan>> plans_;  ///< by shapes_of
 };
@@ -219,8 +220,10 @@ TransformerModel::TransformerModel(Runtime& runtime, const Checkpoint& checkpoin
       }()) {}
 
 TransformerModel::TransformerModel(Runtime& runtime, const Checkpoint& checkpoint, const TransformerConfig& config)
-    : bound_(runtime.with_element([&]<class T>() -> std::unique_ptr<Bound> {
-        return std::make_unique<BoundTo<T>>(runtime, checkpoint, config);
+    : bound_(runtime.with_element([&]<class T>() {
+        return runtime.with_backend([&]<class Backend>(Backend&) -> std::unique_ptr<Bound> {
+          return std::make_unique<BoundTo<T, Backend>>(runtime, checkpoint, config);
+        });
       })) {}
 
 TransformerModel::~TransformerModel() = default;

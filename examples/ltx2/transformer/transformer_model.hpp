@@ -39,7 +39,7 @@ class TransformerModel {
 
  private:
   class Bound;
-  template <class T>
+  template <class T, class Backend>
   class BoundTo;
 
   std::unique_ptr<Bound> bound_;

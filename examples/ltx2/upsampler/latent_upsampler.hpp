@@ -27,7 +27,7 @@ struct BlurDown {
   ltxmem::WeightVector kernel;  ///< [25]
   std::int64_t stride;
 
-  void operator()(std::int64_t index) const {
+  LTXMEM_HOST_DEVICE void operator()(std::int64_t index) const {
     const PixelPosition at(index, y);
     for (std::int64_t c = 0; c < y.extent(3); ++c) {
       float sum = 0.0F;
@@ -58,21 +58,21 @@ template <ltxmem::Element T, ltxmem::Backend<T> Backend>
 class LatentUpsampler {
  public:
   /// statistics are those of the model whose latents these are; a number of frames passes the device at a time.
-  LatentUpsampler(const UpsamplerConfig& config, const Checkpoint& checkpoint, const LatentStatistics& statistics,
+  LatentUpsampler(const UpsamplerConfig& config, const WeightScope& weights, const LatentStatistics& statistics,
                   std::int64_t turn)
       : config_(config),
         statistics_(statistics),
         turn_(turn),
-        initial_(scope(checkpoint), "initial_conv", "initial_norm", config.mid_channels, config.in_channels),
-        before_(blocks(checkpoint, "res_blocks")),
-        raise_(scope(checkpoint)
-                   .convolution(config.rational ? "upsampler.conv" : "upsampler.0",
+        initial_(weights, "initial_conv", "initial_norm", config.mid_channels, config.in_channels),
+        before_(blocks(weights, "res_blocks")),
+        raise_(
+            weights.convolution(config.rational ? "upsampler.conv" : "upsampler.0",
                                 config.numerator * config.numerator * config.mid_channels, config.mid_channels, {3, 3}),
-               {.kernel = {1, 3, 3}, .pad_before = {0, 1, 1}, .pad_after = {0, 1, 1}}),
-        after_(blocks(checkpoint, "post_upsample_res_blocks")),
-        final_(scope(checkpoint).convolution("final_conv", config.in_channels, config.mid_channels, {3, 3, 3}),
+            {.kernel = {1, 3, 3}, .pad_before = {0, 1, 1}, .pad_after = {0, 1, 1}}),
+        after_(blocks(weights, "post_upsample_res_blocks")),
+        final_(weights.convolution("final_conv", config.in_channels, config.mid_channels, {3, 3, 3}),
                NormedConvolution<T, Backend>::padding()) {
-    if (config.denominator > 1) blur_ = flattened(scope(checkpoint).tensor("upsampler.blur_down.kernel", {1, 1, 5, 5}));
+    if (config.denominator > 1) blur_ = flattened(weights.tensor("upsampler.blur_down.kernel", {1, 1, 5, 5}));
   }
 
   static ltxmem::Extents<4> output_extents(const UpsamplerConfig& config, const ltxmem::Extents<4>& latent) {
@@ -105,15 +105,12 @@ class LatentUpsampler {
     NormedConvolution<T, Backend> second;
   };
 
-  static WeightScope scope(const Checkpoint& checkpoint) { return checkpoint.prefixed(""); }
-
-  std::vector<Block> blocks(const Checkpoint& checkpoint, const std::string& name) const {
+  std::vector<Block> blocks(const WeightScope& weights, const std::string& name) const {
     std::vector<Block> result;
     const std::int64_t channels = config_.mid_channels;
     for (std::int64_t i = 0; i < config_.blocks_per_stage; ++i) {
-      const WeightScope weights = scope(checkpoint).scope(name + "." + std::to_string(i));
-      result.push_back(
-          {{weights, "conv1", "norm1", channels, channels}, {weights, "conv2", "norm2", channels, channels}});
+      const WeightScope block = weights.scope(name + "." + std::to_string(i));
+      result.push_back({{block, "conv1", "norm1", channels, channels}, {block, "conv2", "norm2", channels, channels}});
     }
     return result;
   }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "runtime/resident_weights.hpp"
 #include "upsampler/latent_upsampler.hpp"
 
 namespace ltx2 {
@@ -20,11 +21,13 @@ const UpsamplerConfig& config_of(const Checkpoint& upsampler) {
 template <class T>
 auto upsample_body(const Runtime& runtime, const Checkpoint& model, const Checkpoint& upsampler,
                    ltxmem::TensorView<const float, 4> latent, ltxmem::TensorView<float, 4> upsampled) {
-  const std::int64_t turn = runtime.settings().decode_frames;
-  return [&model, &upsampler, latent, upsampled, turn](auto& backend, ltxmem::Workspace& workspace) {
+  return [&runtime, &model, &upsampler, latent, upsampled](auto& backend, ltxmem::Workspace& workspace) {
     const UpsamplerConfig& config = config_of(upsampler);
+    ResidentWeights weights(backend, runtime, upsampler, "", {}, workspace);
+    ResidentWeights statistics(backend, runtime, model, "vae.", {"encoder.", "decoder."}, workspace);
     const LatentUpsampler<T, std::decay_t<decltype(backend)>> upsample(
-        config, upsampler, LatentStatistics::of_video(model, config.in_channels), turn);
+        config, weights.scope(), LatentStatistics::of(statistics.scope(), config.in_channels),
+        runtime.settings().decode_frames);
     upsample(backend, latent, upsampled, workspace);
   };
 }

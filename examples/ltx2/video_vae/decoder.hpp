@@ -86,18 +86,19 @@ class VideoUpsample {
 template <ltxmem::Element T, ltxmem::Backend<T> Backend>
 class VideoDecoder {
  public:
-  VideoDecoder(const VideoVaeConfig& config, const Checkpoint& checkpoint)
+  /// weights: of the autoencoder.
+  VideoDecoder(const VideoVaeConfig& config, const WeightScope& weights)
       : config_(config),
-        statistics_(LatentStatistics::of_video(checkpoint, config.latent_channels)),
-        input_(scope(checkpoint), "conv_in", config.decoder_in(), config.latent_channels, padding(config)),
-        output_(scope(checkpoint), "conv_out", config.patch_channels(), config.decoder_out(), padding(config)) {
+        statistics_(LatentStatistics::of(weights, config.latent_channels)),
+        input_(weights.scope("decoder"), "conv_in", config.decoder_in(), config.latent_channels, padding(config)),
+        output_(weights.scope("decoder"), "conv_out", config.patch_channels(), config.decoder_out(), padding(config)) {
     for (std::size_t i = 0; i < config.decoder_blocks.size(); ++i) {
       const VaeBlock& block = config.decoder_blocks[i];
-      const WeightScope weights = scope(checkpoint).scope("up_blocks." + std::to_string(i));
+      const WeightScope part = weights.scope("decoder.up_blocks." + std::to_string(i));
       if (block.kind == VaeBlock::Kind::residual) {
-        blocks_.push(VideoResidualStack<T, Backend>(weights, block, padding(config)));
+        blocks_.push(VideoResidualStack<T, Backend>(part, block, padding(config)));
       } else {
-        blocks_.push(VideoUpsample<T, Backend>(weights, block, padding(config)));
+        blocks_.push(VideoUpsample<T, Backend>(part, block, padding(config)));
       }
     }
   }
@@ -136,7 +137,6 @@ class VideoDecoder {
   }
 
  private:
-  static WeightScope scope(const Checkpoint& checkpoint) { return checkpoint.prefixed("vae.decoder."); }
   static VideoPadding padding(const VideoVaeConfig& config) { return {config.causal_decoder, config.decoder_padding}; }
 
   using Layers = LayerPipeline<T, VideoResidualStack<T, Backend>, VideoUpsample<T, Backend>>;

@@ -81,18 +81,19 @@ class VideoDownsample {
 template <ltxmem::Element T, ltxmem::Backend<T> Backend>
 class VideoEncoder {
  public:
-  VideoEncoder(const VideoVaeConfig& config, const Checkpoint& checkpoint)
+  /// weights: of the autoencoder.
+  VideoEncoder(const VideoVaeConfig& config, const WeightScope& weights)
       : config_(config),
-        statistics_(LatentStatistics::of_video(checkpoint, config.latent_channels)),
-        input_(scope(checkpoint), "conv_in", config.encoder_in(), config.patch_channels(), padding(config)),
-        output_(mean_weights(config, checkpoint), padding(config)) {
+        statistics_(LatentStatistics::of(weights, config.latent_channels)),
+        input_(weights.scope("encoder"), "conv_in", config.encoder_in(), config.patch_channels(), padding(config)),
+        output_(mean_weights(config, weights), padding(config)) {
     for (std::size_t i = 0; i < config.encoder_blocks.size(); ++i) {
       const VaeBlock& block = config.encoder_blocks[i];
-      const WeightScope weights = scope(checkpoint).scope("down_blocks." + std::to_string(i));
+      const WeightScope part = weights.scope("encoder.down_blocks." + std::to_string(i));
       if (block.kind == VaeBlock::Kind::residual) {
-        blocks_.push(VideoResidualStack<T, Backend>(weights, block, padding(config)));
+        blocks_.push(VideoResidualStack<T, Backend>(part, block, padding(config)));
       } else {
-        blocks_.push(VideoDownsample<T, Backend>(weights, block, padding(config)));
+        blocks_.push(VideoDownsample<T, Backend>(part, block, padding(config)));
       }
     }
   }
@@ -116,14 +117,13 @@ class VideoEncoder {
   }
 
  private:
-  static WeightScope scope(const Checkpoint& checkpoint) { return checkpoint.prefixed("vae.encoder."); }
   static VideoPadding padding(const VideoVaeConfig& config) { return {true, config.encoder_padding}; }
-  static LinearWeights mean_weights(const VideoVaeConfig& config, const Checkpoint& checkpoint) {
-    LinearWeights weights =
-        scope(checkpoint).convolution("conv_out.conv", config.latent_channels + 1, config.encoder_out(), {3, 3, 3});
-    weights.weight = weights.weight.row_slice(0, config.latent_channels);
-    weights.bias = weights.bias.slice(0, config.latent_channels);
-    return weights;
+  static LinearWeights mean_weights(const VideoVaeConfig& config, const WeightScope& weights) {
+    LinearWeights mean = weights.scope("encoder").convolution("conv_out.conv", config.latent_channels + 1,
+                                                              config.encoder_out(), {3, 3, 3});
+    mean.weight = mean.weight.row_slice(0, config.latent_channels);
+    mean.bias = mean.bias.slice(0, config.latent_channels);
+    return mean;
   }
 
   void check(const ltxmem::Extents<4>& video, const ltxmem::Extents<4>& latent) const {

@@ -21,7 +21,7 @@ struct PixelPosition {
   std::int64_t x;
 
   template <class T>
-  PixelPosition(std::int64_t index, const ltxmem::TensorView<T, 4>& view)
+  LTXMEM_HOST_DEVICE PixelPosition(std::int64_t index, const ltxmem::TensorView<T, 4>& view)
       : t(index / (view.extent(1) * view.extent(2))),
         y(index / view.extent(2) % view.extent(1)),
         x(index % view.extent(2)) {}
@@ -43,7 +43,7 @@ struct Patchify {
   ltxmem::TensorView<T, 4> y;
   std::int64_t patch;
 
-  void operator()(std::int64_t index) const {
+  LTXMEM_HOST_DEVICE void operator()(std::int64_t index) const {
     const PixelPosition at(index, y);
     T* out = &y(at.t, at.y, at.x, 0);
     for (std::int64_t c = 0; c < pixels.extent(3); ++c) {
@@ -63,7 +63,7 @@ struct Unpatchify {
   ltxmem::TensorView<float, 4> pixels;  ///< [T, H, W, 3]
   std::int64_t patch;
 
-  void operator()(std::int64_t index) const {
+  LTXMEM_HOST_DEVICE void operator()(std::int64_t index) const {
     const PixelPosition at(index, pixels);
     const std::int64_t offset = at.x % patch * patch + at.y % patch;
     for (std::int64_t c = 0; c < pixels.extent(3); ++c) {
@@ -86,7 +86,7 @@ struct SpaceToDepthSum {
   std::int64_t space;
   std::int64_t extra_frames;
 
-  void operator()(std::int64_t index) const {
+  LTXMEM_HOST_DEVICE void operator()(std::int64_t index) const {
     const PixelPosition at(index, y);
     const std::int64_t volume = time * space * space;
     const std::int64_t group = input.extent(3) * volume / y.extent(3);
@@ -103,13 +103,15 @@ struct SpaceToDepthSum {
   }
 
  private:
-  std::int64_t frame(const PixelPosition& at, std::int64_t channel) const {
+  LTXMEM_HOST_DEVICE std::int64_t frame(const PixelPosition& at, std::int64_t channel) const {
     return at.t * time + channel / (space * space) % time;
   }
-  std::int64_t row(const PixelPosition& at, std::int64_t channel) const {
+  LTXMEM_HOST_DEVICE std::int64_t row(const PixelPosition& at, std::int64_t channel) const {
     return at.y * space + channel / space % space;
   }
-  std::int64_t column(const PixelPosition& at, std::int64_t channel) const { return at.x * space + channel % space; }
+  LTXMEM_HOST_DEVICE std::int64_t column(const PixelPosition& at, std::int64_t channel) const {
+    return at.x * space + channel % space;
+  }
 };
 
 /// y = depth-to-space(x) (+ depth-to-space(input), its channels repeated), from a position of it on: where a clip
@@ -123,7 +125,7 @@ struct DepthToSpace {
   std::int64_t space;
   ltxmem::Extents<3> origin;  ///< frame, row and column that y begins with
 
-  void operator()(std::int64_t index) const {
+  LTXMEM_HOST_DEVICE void operator()(std::int64_t index) const {
     const PixelPosition at(index, y);
     const std::int64_t frame = at.t + origin[0];
     const std::int64_t row = at.y + origin[1];

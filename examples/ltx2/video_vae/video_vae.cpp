@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "runtime/resident_weights.hpp"
 #include "video_vae/decoder.hpp"
 #include "video_vae/encoder.hpp"
 
@@ -22,23 +23,25 @@ const VideoVaeConfig& config_of(const Checkpoint& checkpoint) {
 template <class T>
 auto encode_body(const Runtime& runtime, const Checkpoint& checkpoint, ltxmem::TensorView<const float, 4> video,
                  ltxmem::TensorView<float, 4> latent) {
-  const std::int64_t turn = runtime.settings().decode_frames;
-  return [&checkpoint, video, latent, turn](auto& backend, ltxmem::Workspace& workspace) {
-    const VideoEncoder<T, std::decay_t<decltype(backend)>> encode(config_of(checkpoint), checkpoint);
-    encode(backend, video, latent, turn, workspace);
+  return [&runtime, &checkpoint, video, latent](auto& backend, ltxmem::Workspace& workspace) {
+    ResidentWeights weights(backend, runtime, checkpoint, "vae.", {"decoder."}, workspace);
+    const VideoEncoder<T, std::decay_t<decltype(backend)>> encode(config_of(checkpoint), weights.scope());
+    encode(backend, video, latent, runtime.settings().decode_frames, workspace);
   };
 }
 
 template <class T>
 auto decode_body(const Runtime& runtime, const Checkpoint& checkpoint, ltxmem::TensorView<const float, 4> latent,
                  const FrameConsumer& consume) {
-  const Settings& settings = runtime.settings();
-  return [&checkpoint, latent, &consume, &settings](auto& backend, ltxmem::Workspace& workspace) {
+  return [&runtime, &checkpoint, latent, &consume](auto& backend, ltxmem::Workspace& workspace) {
     using Backend = std::decay_t<decltype(backend)>;
-    const VideoDecoder<T, Backend> decode(config_of(checkpoint), checkpoint);
+    const Settings& settings = runtime.settings();
+    ResidentWeights weights(backend, runtime, checkpoint, "vae.", {"encoder."}, workspace);
+    const VideoDecoder<T, Backend> decode(config_of(checkpoint), weights.scope());
     decode(backend, latent, {settings.decode_frames, settings.decode_tile}, workspace,
            [&](Backend&, ltxmem::TensorView<const float, 4> frames) {
-             if constexpr (std::is_same_v<Backend, HostBackend>) consume(frames);  // a dry run makes none
+             if constexpr (std::is_same_v<Backend, CardBackend>) backend.synchronize();  // they may be on their way
+             if constexpr (!std::is_same_v<Backend, PlanBackend>) consume(frames);       // a dry run makes none
            });
   };
 }

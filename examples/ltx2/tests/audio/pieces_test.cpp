@@ -29,7 +29,7 @@ std::vector<float> decode(const Checkpoint& checkpoint, const std::vector<float>
   std::vector<float> mel(static_cast<std::size_t>(mel_frames(config, extents[0]) * 128));
   Runtime runtime(case_settings());
   runtime.run("decode", [&](auto& backend, ltxmem::Workspace& workspace) {
-    const AudioDecoder<float, std::decay_t<decltype(backend)>> run(config, checkpoint);
+    const AudioDecoder<float, std::decay_t<decltype(backend)>> run(config, checkpoint.prefixed("audio_vae."));
     run(backend, {latent.data(), extents}, {mel.data(), {mel_frames(config, extents[0]), 64, 2}}, piece, workspace);
   });
   return mel;
@@ -41,7 +41,7 @@ std::vector<float> vocode(const Checkpoint& checkpoint, const std::vector<float>
   std::vector<float> wave(static_cast<std::size_t>(vocoder_samples(config, frames) * 2));
   Runtime runtime(case_settings());
   runtime.run("vocode", [&](auto& backend, ltxmem::Workspace& workspace) {
-    const Vocoder<std::decay_t<decltype(backend)>> run(config, checkpoint);
+    const Vocoder<std::decay_t<decltype(backend)>> run(config, checkpoint.prefixed("vocoder."));
     run(backend, {mel.data(), {frames, 64, 2}}, {wave.data(), {vocoder_samples(config, frames), 2}}, piece, workspace);
   });
   return wave;
@@ -133,7 +133,7 @@ TEST_CASE("The receptive fields of the released models are those counted layer b
   const Models v23(known_models(ModelVersion::v2_3));
   const ModelConfig& old_config = v20.model().config();
   const ModelConfig& config = v23.model().config();
-  check(Vocoder<PlanBackend>(*old_config.vocoder, v20.model()).field(), 18, 18);
-  check(Vocoder<PlanBackend>(*config.vocoder, v23.model()).field(), 55, 52);
-  check(AudioDecoder<float, PlanBackend>(*config.audio_vae, v23.model()).field(), 33, 1);
+  check(Vocoder<PlanBackend>(*old_config.vocoder, v20.model().prefixed("vocoder.")).field(), 18, 18);
+  check(Vocoder<PlanBackend>(*config.vocoder, v23.model().prefixed("vocoder.")).field(), 55, 52);
+  check(AudioDecoder<float, PlanBackend>(*config.audio_vae, v23.model().prefixed("audio_vae.")).field(), 33, 1);
 }

@@ -1,12 +1,12 @@
 // SPDX-FileCopyrightText: The ltxmem authors
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <cmath>
-#include <string>
+#include <span>
 #include <vector>
 
-#include "doubles/control.hpp"
 #include "support/catch.hpp"
-#include "tests/cuda/transformer_runner.hpp"
+#include "tests/cuda/card.hpp"
 #include "tests/support/transformer_example.hpp"
 
 /// The transformer on a CUDA device, here a test double, against the transformer on the processor.
@@ -16,12 +16,9 @@ namespace {
 using namespace ltx2;
 using namespace ltx2::test;
 
-Settings card_settings(Scheme scheme, const WeightPlacement& weights) {
-  Settings settings;
-  settings.device.kind = ltxmem::DeviceKind::cuda;
-  settings.dtype = ltxmem::DType::f32;
+Settings settings_of(Scheme scheme, const WeightPlacement& weights) {
+  Settings settings = card_settings();
   settings.scheme = scheme;
-  settings.query_tile = settings.key_tile = settings.ffn_chunk = 256;
   settings.weights = weights;
   settings.weights.device_reads_files = false;
   return settings;
@@ -31,7 +28,7 @@ Settings card_settings(Scheme scheme, const WeightPlacement& weights) {
 /// another order.
 constexpr double tolerance = 2e-5;
 
-double difference(const std::vector<float>& got, const std::vector<float>& expected) {
+double difference(std::span<const float> got, const std::vector<float>& expected) {
   REQUIRE(got.size() == expected.size());
   double most = 0;
   double largest = 0;
@@ -44,24 +41,19 @@ double difference(const std::vector<float>& got, const std::vector<float>& expec
   return most / largest;
 }
 
-/// Two calls on the device have the values of one on the processor, in exactly the bytes that a plan for the card says.
+/// Two calls on the device have the values of the processor, in exactly the bytes that their plan says.
 void check_on_card(MadeUpInput& input, const Checkpoint& checkpoint, Scheme scheme, const WeightPlacement& weights) {
-  const Settings settings = card_settings(scheme, weights);
   INFO("scheme " << scheme_name(scheme) << ", weights " << weights_text(weights));
-  const std::vector<float> expected = run(input, checkpoint, settings.dtype, {256, 256, 256, 1}, scheme);
-
-  Runtime dry(settings, Runtime::DryRun{});
-  const Runtime::Plan plan = TransformerModel(dry, checkpoint).plan(input.input(), input.output());
-  TransformerOutput output = input.output();
-  for (const auto& view : {output.video, output.audio}) std::fill_n(view.data(), view.size(), NAN);
-  const WorkspaceBytes used =
-      transform_on_cuda(checkpoint, *checkpoint.config().transformer, settings, plan.peak, 2, input.input(), output);
-  CHECK(used == plan.peak);
-  std::vector<float> got(output.video.data(), output.video.data() + output.video.size());
-  got.insert(got.end(), output.audio.data(), output.audio.data() + output.audio.size());
-  CHECK(difference(got, expected) <= tolerance);
-  CHECK(doubles::findings() == std::vector<std::string>());
-  CHECK(doubles::live_allocations() == 0);
+  const std::vector<float> expected = run(input, checkpoint, ltxmem::DType::f32, {256, 256, 256, 1}, scheme);
+  const PassesResult got = run_passes(input, checkpoint, settings_of(scheme, weights), 2, [&](int) {
+    for (const auto& view : {input.output().video, input.output().audio}) std::fill_n(view.data(), view.size(), NAN);
+  });
+  CHECK(got.measured == got.planned);
+  const std::span<const float> values(got.values);
+  for (const auto& call : {values.first(expected.size()), values.last(expected.size())}) {
+    CHECK(difference(call, expected) <= tolerance);
+  }
+  expect_clean_card();
 }
 
 }  // namespace
@@ -86,4 +78,29 @@ TEST_CASE("The transformer on a card takes float8 weights and a mask", "[cuda][t
   const std::vector<float> mask = ltxmem::test::random_values<float>(15 * 15, 4);
   input.video.input().attention_mask = {mask.data(), {15, 15}};
   check_on_card(input, *checkpoint, Scheme::e1, {});
+}
+
+TEST_CASE("In bf16 the transformer on a card is as near to exact values as on the processor", "[cuda][transformer]") {
+  Json json = read_json_file(golden_path("configs/ltx23_tiny.json"));
+  json["components"] = Json::array({"transformer"});
+  json["config"]["transformer"].update({{"num_layers", 1},
+                                        {"num_attention_heads", 2},
+                                        {"attention_head_dim", 128},
+                                        {"cross_attention_dim", 256},
+                                        {"audio_num_attention_heads", 2},
+                                        {"audio_attention_head_dim", 64},
+                                        {"audio_cross_attention_dim", 128}});
+  SynthesisedCheckpoint checkpoint(parse_description(json, "heads of the matrix units"));
+  MadeUpInput input(checkpoint.config(), 1, 3, 5, 7, 3);
+  const Execution execution{256, 256, 256, 1};
+  const std::vector<float> exact = run(input, *checkpoint, ltxmem::DType::f32, execution);
+  const double rounding = difference(run(input, *checkpoint, ltxmem::DType::bf16, execution), exact);
+  Settings settings = settings_of(Scheme::e1, {});
+  settings.dtype = ltxmem::DType::bf16;
+  const PassesResult got = run_passes(input, *checkpoint, settings, 1, [](int) {});
+  CAPTURE(rounding);
+  CHECK(rounding > 1e-4);
+  CHECK(difference(got.values, exact) <= 2 * rounding);
+  CHECK(got.measured == got.planned);
+  expect_clean_card();
 }

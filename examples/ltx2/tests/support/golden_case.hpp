@@ -51,10 +51,12 @@ inline Settings case_settings(ltxmem::DType dtype = ltxmem::DType::f32) {
 
 /// Runs the case STAGE/NAME in f32 and checks it against its tolerance.
 inline void check_golden_case(const std::string& stage, const std::string& name,
-                              HostTensors (*run)(const Case&, CaseModels&, Runtime&)) {
+                              HostTensors (*run)(const Case&, CaseModels&, Runtime&),
+                              const Settings& settings = case_settings()) {
   const Case test = read_case(golden_path("cases/" + stage + "/" + name + ".safetensors"));
-  Runtime runtime(case_settings());
-  CaseModels models(golden_models(), {}, runtime.host_memory());
+  Runtime runtime(settings);
+  ltxmem::HostResource copies;
+  CaseModels models(golden_models(), {}, copies);
   const Difference difference = compare(test.expected, run(test, models, runtime));
   INFO(stage << "/" << name << ": " << difference.tensor << " " << difference.reason);
   REQUIRE_FALSE(test.expected.empty());

@@ -42,7 +42,7 @@ struct TinyConnector {
     const ltxmem::ResourceRef resource(const_cast<ltxmem::HostResource&>(host));
     ltxmem::Workspace workspace{{resource, std::size_t{1} << 26}, {resource, 0}, {resource, 0}};
     const ltx2::Connector<T, Backend> connector(config, weights);
-    const ltx2::ModelBlocks blocks(model, ltx2::connector_block_prefixes(config, weights), {});
+    const ltx2::ModelBlocks blocks(model, ltx2::connector_block_prefixes(config, weights.prefix()), {});
     ltx2::BlockStream<Backend> stream(backend, blocks, {}, workspace);
     connector(backend, TensorView<const float, 2>(input.data(), {tokens, config.width()}), tiles, stream,
               {context.data(), {length, config.width()}}, workspace.device);

@@ -92,7 +92,7 @@ TEST_CASE("Decoding in turns with a decoder that only looks back gives the bits 
     Runtime runtime(in_turns(frames));
     runtime.run("causal decode", [&](auto& backend, ltxmem::Workspace& workspace) {
       using Backend = std::decay_t<decltype(backend)>;
-      const VideoDecoder<float, Backend> decoder(config, *checkpoint);
+      const VideoDecoder<float, Backend> decoder(config, (*checkpoint).prefixed("vae."));
       decoder(backend, latent.view(), {frames, 0}, workspace, [&](Backend&, ltxmem::TensorView<const float, 4> next) {
         if constexpr (std::is_same_v<Backend, HostBackend>) {
           values.insert(values.end(), next.data(), next.data() + next.size());
