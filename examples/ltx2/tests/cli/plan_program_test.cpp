@@ -230,10 +230,10 @@ TEST_CASE("The least address space that is not refused is enough, with any numbe
     const std::size_t end = refusal.find(" too many");
     REQUIRE(end != std::string::npos);
     const std::size_t missing = std::stoull(refusal.substr(refusal.rfind(' ', end - 1)));
-    const std::size_t enough_kib = little_kib + missing / 1024 + 64;
+    const std::size_t enough_kib = little_kib + missing / 1024 + 1024;
     CHECK(run_limited(enough_kib, words).code == 0);
     CHECK(listing(folder.path()).size() == 2);
-    CHECK(run_limited(enough_kib - 128, words).code == 3);
+    CHECK(run_limited(enough_kib - 2048, words).code == 3);
   }
 }
 #endif
