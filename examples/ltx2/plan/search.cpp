@@ -37,7 +37,7 @@ class Search {
     if (automatic.weights) settings.weights.stream = !settings.weights.device_reads_files;
     if (automatic.saved_prefix) settings.saved_prefix.reset();
     if (automatic.resident_blocks > 0) settings.weights.resident_blocks = 0;
-    settle_decode_tile(settings, automatic);
+    if (!settle_decode_tile(settings, automatic)) return;
     for (const Scheme scheme : {Scheme::e1, Scheme::e2, Scheme::e3, Scheme::e4}) {
       const bool suits_ranks = scheme_table(scheme).keys_values == ltxmem::MemorySpace::device;
       if (automatic.scheme && settings.ranks.working() > 1 && !suits_ranks) return;
@@ -107,14 +107,16 @@ class Search {
     return settings;
   }
 
-  /// The largest tile with which the decoding stage fits, or the smallest there is.
-  void settle_decode_tile(Settings& settings, const Automatic& automatic) {
+  /// False when no tile makes the decoding stage fit: nothing else would.
+  bool settle_decode_tile(Settings& settings, const Automatic& automatic) {
     Settings first = with_tiles(settings, automatic, token_tiles.front());
     if (automatic.scheme) first.scheme = Scheme::e1;
     for (const std::int64_t tile : decode_tiles) {
       if (automatic.decode_tile) settings.decode_tile = first.decode_tile = tile;
-      if (holds(plan(first), true) || !automatic.decode_tile) return;
+      if (holds(plan(first), true)) return true;
+      if (!automatic.decode_tile) break;
     }
+    return false;
   }
 
   void try_scheme(const Settings& settings, const Automatic& automatic) {

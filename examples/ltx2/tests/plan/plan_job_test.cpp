@@ -308,12 +308,8 @@ TEST_CASE("Tiles of the decoder are those that its stage needs, whatever the oth
   budget.bytes = 500000;
   CHECK(chosen().decode_tile == 32);
   CHECK(chosen().scheme == Scheme::e1);
-  // Where no tile of the decoder fits, the refusal still is of the plan that lacks least.
   budget.bytes = 39999;
-  const Choice refused = choose_plan(Settings(), Automatic::everything(0), std::span(&budget, 1), plan_with);
-  REQUIRE(refused.misfit);
-  CHECK(refused.misfit->need_bytes == 100256);
-  CHECK(refused.plan.report.settings.decode_tile == 4);
+  CHECK_THROWS_AS(chosen(), ltxmem::DoesNotFit);
 }
 
 TEST_CASE("The full model in a card's memory is found in few plans, with weights that stay") {
