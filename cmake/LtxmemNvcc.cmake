@@ -4,9 +4,9 @@
 include_guard(GLOBAL)
 
 # ltxmem_nvcc_objects(VARIABLE SOURCES FILE... [INCLUDES FOLDER...] [OPTIONS OPTION...]): compiles by nvcc, with warnings
-# as errors, and sets the variable to the objects. nvcc is called directly and is not a language of the project, so that machines without a
-# device and programs on test doubles of CUDA's libraries can link the objects. They hold PTX for the oldest device that
-# the library knows, which drivers compile for newer ones.
+# as errors, and sets the variable to the objects. nvcc is called directly and is not a language of the project, so that
+# machines without a device and programs on test doubles of CUDA's libraries can link the objects. They hold PTX for the
+# oldest device that the library knows, which drivers compile for newer ones.
 function(ltxmem_nvcc_objects variable)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;INCLUDES;OPTIONS")
   list(TRANSFORM arg_INCLUDES PREPEND "-I")

@@ -13,8 +13,7 @@ namespace ltx2 {
 /// The tensors below a prefix that a model needs all at once: where the file is mapped or, on a device that reads no
 /// files, copied to it.
 ///
-/// Memory  none in the file; else theirs on the device and two pinned parcels of at most 64 MiB, until the scopes of
-/// the
+/// Memory  none in the file; else theirs on the device and two pinned parcels of at most 64 MiB, until the scopes of the
 ///         arenas end
 /// Throws  IoError for a prefix without tensors, or a file that cannot be read; Cancelled
 template <ltxmem::HasByteTransfer Backend>

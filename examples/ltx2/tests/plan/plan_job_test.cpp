@@ -162,7 +162,7 @@ TEST_CASE("On a device that does not read files every stage has its weights in t
   const std::vector<std::size_t> without = device_peaks(true);
   const auto more = [&](std::size_t stage) { return 1e-6 * static_cast<double>(with[stage] - without[stage]); };
   CHECK(more(2) == Approx(2 * 497.9).margin(0.5));  // the upsampler, in bf16
-  CHECK(more(4) == Approx(2 * 129.1).margin(2));  // the vocoder, after the autoencoder
+  CHECK(more(4) == Approx(2 * 129.1).margin(2));    // the vocoder, after the autoencoder
   CHECK(more(5) == Approx(2 * 407.2).margin(0.5));
   CHECK(more(0) >= 2 * 262208 * 3840 * 1e-6);
 }
