@@ -17,7 +17,7 @@ using ltxmem::WeightMatrix;
 
 constexpr std::int64_t tokens = 300;
 constexpr int threads = 3;
-const ltxmem::Device card{ltxmem::DeviceKind::cuda, 0};
+const ltxmem::Device first_card{ltxmem::DeviceKind::cuda, 0};
 
 WeightMatrix described(std::int64_t rows, std::int64_t columns) {
   WeightMatrix weight;
@@ -33,7 +33,7 @@ WeightMatrix described(std::int64_t rows, std::int64_t columns) {
 TEST_CASE("A device's scratch is what its backend asks for", "[runtime]") {
   const ltxmem::CudaTarget cuda;
   const HostBackend::Target host{threads};
-  const DeviceTarget on_card(card, threads);
+  const DeviceTarget on_card(first_card, threads);
   const DeviceTarget on_host({}, threads);
   const WeightMatrix weight = described(96, 3 * 3 * 3 * 8);
   CHECK(on_card.linear_workspace_bytes<bfloat16>(tokens, weight) ==
@@ -63,7 +63,8 @@ TEST_CASE("The settings' device decides for whom is planned", "[runtime]") {
     });
     return plan.peak[0];
   };
-  CHECK(planned(card) == ltxmem::aligned_bytes(ltxmem::CudaTarget().linear_workspace_bytes<float>(tokens, weight)));
+  CHECK(planned(first_card) ==
+        ltxmem::aligned_bytes(ltxmem::CudaTarget().linear_workspace_bytes<float>(tokens, weight)));
   CHECK(planned({}) ==
         ltxmem::aligned_bytes(HostBackend::Target{threads}.linear_workspace_bytes<float>(tokens, weight)));
 }
