@@ -55,7 +55,7 @@ TEST_CASE("The settings' device decides for whom is planned", "[runtime]") {
     Settings settings;
     settings.device = device;
     settings.threads = threads;
-    const Runtime runtime(settings);
+    const Runtime runtime(settings, Runtime::DryRun{});
     const Runtime::Plan plan = runtime.plan([&](PlanBackend& backend, ltxmem::Workspace& workspace) {
       const ltxmem::LinearTerm<float> term{{nullptr, {tokens, 64}}, weight};
       backend.linear<float>({&term, 1}, ltxmem::LinearEpilogue<float>{}, {nullptr, Extents<2>{tokens, 64}},
