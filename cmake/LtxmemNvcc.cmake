@@ -3,12 +3,12 @@
 
 include_guard(GLOBAL)
 
-# ltxmem_nvcc_objects(VARIABLE SOURCES FILE... [INCLUDES FOLDER...] [OPTIONS OPTION...]): compiles by nvcc, with warnings
-# as errors, and sets the variable to the objects. nvcc is called directly and is not a language of the project, so that
-# machines without a device and programs on test doubles of CUDA's libraries can link the objects. They hold PTX for the
-# oldest device that the library knows, which drivers compile for newer ones.
+# ltxmem_nvcc_objects(VARIABLE SOURCES FILE... [INCLUDES FOLDER...]): compiles by nvcc, with warnings as errors, and sets
+# the variable to the objects, for programs and libraries. nvcc is called directly and is not a language of the project,
+# so that machines without a device and programs on test doubles of CUDA's libraries can link the objects. They hold PTX
+# for the oldest device that the library knows, which drivers compile for newer ones.
 function(ltxmem_nvcc_objects variable)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;INCLUDES;OPTIONS")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;INCLUDES")
   list(TRANSFORM arg_INCLUDES PREPEND "-I")
   set(objects "")
   foreach(source IN LISTS arg_SOURCES)
@@ -18,8 +18,8 @@ function(ltxmem_nvcc_objects variable)
     add_custom_command(
       OUTPUT "${object}"
       COMMAND "${CUDAToolkit_NVCC_EXECUTABLE}" -std=c++20 -O1 -gencode arch=compute_80,code=compute_80 -cudart=none
-              --expt-relaxed-constexpr -Werror all-warnings ${arg_OPTIONS} ${arg_INCLUDES} "-I${PROJECT_SOURCE_DIR}/include" -c
-              "${source}" -o "${object}" -MD -MF "${object}.d" -MT "${object}"
+              --expt-relaxed-constexpr -Werror all-warnings -Xcompiler=-fPIC ${arg_INCLUDES}
+              "-I${PROJECT_SOURCE_DIR}/include" -c "${source}" -o "${object}" -MD -MF "${object}.d" -MT "${object}"
       DEPENDS "${source}"
       DEPFILE "${object}.d"
       COMMENT "nvcc ${name}.cu"

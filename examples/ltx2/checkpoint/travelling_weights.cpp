@@ -81,11 +81,12 @@ WeightScope ModelBlocks::at(std::int64_t block, const std::byte* address) const 
   return in_place(block).moved(places_.at(static_cast<std::size_t>(block)), address);
 }
 
-ltxmem::WeightStreamOptions ModelBlocks::options() const {
+ltxmem::WeightStreamOptions ModelBlocks::options(std::stop_token stop) const {
   ltxmem::WeightStreamOptions options;
   options.slots = placement_.slots;
   options.resident = placement_.stream ? placement_.resident_blocks : size();
   options.cached = page_cache_.cached_blocks;
+  options.stop = std::move(stop);
   return options;
 }
 

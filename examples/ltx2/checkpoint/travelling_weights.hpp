@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -45,7 +46,7 @@ class ModelBlocks {
   const WeightPlacement& placement() const noexcept { return placement_; }
   /// Of the passes over these blocks, the page cache being empty before the first.
   const ltxmem::PageCachePlan& page_cache() const noexcept { return page_cache_; }
-  ltxmem::WeightStreamOptions options() const;
+  ltxmem::WeightStreamOptions options(std::stop_token stop) const;
 
  private:
   std::vector<WeightScope> scopes_;

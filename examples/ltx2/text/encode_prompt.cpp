@@ -65,10 +65,9 @@ ModelBlocks gemma_layers(const Checkpoint& gemma, const WeightPlacement& placeme
 }
 
 ltxmem::WeightStreamOptions once(const ModelBlocks& blocks, const Runtime& runtime) {
-  ltxmem::WeightStreamOptions options = blocks.options();
+  ltxmem::WeightStreamOptions options = blocks.options(runtime.stop());
   options.repeats = false;
   options.cached = 0;  // a plan finds nothing in the page cache
-  options.stop = runtime.stop();
   return options;
 }
 

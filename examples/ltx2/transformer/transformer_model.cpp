@@ -178,9 +178,8 @@ class TransformerModel::BoundTo final : public Bound {
   }
 
   ltxmem::WeightStreamOptions options(const ModelBlocks& blocks) const {
-    ltxmem::WeightStreamOptions options = blocks.options();
+    ltxmem::WeightStreamOptions options = blocks.options(runtime_.stop());
     options.warm = true;  // a plan is that of one call among many
-    options.stop = runtime_.stop();
     return options;
   }
 

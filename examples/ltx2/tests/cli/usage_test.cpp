@@ -8,6 +8,7 @@
 
 #include "support/catch.hpp"
 #include "tests/support/program.hpp"
+#include "tests/support/report.hpp"
 
 /// What the program says about a command line, and with which exit code.
 
@@ -16,7 +17,6 @@ namespace {
 using Catch::Matchers::Contains;
 using Catch::Matchers::StartsWith;
 using namespace ltx2::test;
-using Words = std::vector<std::string>;
 
 /// The program must refuse the words with exit code 2 and one message that contains all of these texts.
 void refused(const Words& words, const Words& texts) {

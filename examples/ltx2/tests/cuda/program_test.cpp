@@ -1,11 +1,10 @@
 // SPDX-FileCopyrightText: The ltxmem authors
 // SPDX-License-Identifier: Apache-2.0
 #include <string>
-#include <utility>
-#include <vector>
 
 #include "tests/cuda/card.hpp"
 #include "tests/support/program.hpp"
+#include "tests/support/report.hpp"
 
 /// The program on a CUDA device, here a test double: the very files that a device would run, which find the doubles
 /// where they look for CUDA's libraries.
@@ -14,19 +13,14 @@ namespace {
 
 using namespace ltx2::test;
 
-Ended run_on_double(const std::vector<std::string>& arguments, const std::vector<std::string>& machine = {}) {
-  std::vector<std::string> words{"/usr/bin/env", "LD_LIBRARY_PATH=" LTX2_DOUBLES, "LD_PRELOAD=" LTX2_DOUBLE_KERNELS};
-  words.insert(words.end(), machine.begin(), machine.end());
-  words.push_back(LTX2_PROGRAM);
-  words.insert(words.end(), arguments.begin(), arguments.end());
-  return run_program(std::move(words));
+Ended run_on_double(const Words& arguments, const Words& machine = {}) {
+  return run_program(Words{"/usr/bin/env", "LD_LIBRARY_PATH=" LTX2_DOUBLES, "LD_PRELOAD=" LTX2_DOUBLE_KERNELS} +
+                     machine + Words{LTX2_PROGRAM} + arguments);
 }
 
-std::vector<std::string> check_words(const std::vector<std::string>& more) {
-  std::vector<std::string> words{"check", golden_path("cases/transformer/v23_t2v.safetensors"), "--models",
-                                 golden_models().string()};
-  words.insert(words.end(), more.begin(), more.end());
-  return words;
+Words check_words(const Words& more) {
+  return Words{"check", golden_path("cases/transformer/v23_t2v.safetensors"), "--models", golden_models().string()} +
+         more;
 }
 
 /// One sentence, no work, and the exit code of a device that fails.

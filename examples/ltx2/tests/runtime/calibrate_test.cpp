@@ -8,6 +8,7 @@
 #include "ltxmem/core/error.hpp"
 #include "support/catch.hpp"
 #include "tests/support/program.hpp"
+#include "tests/support/report.hpp"
 
 namespace {
 
@@ -102,12 +103,9 @@ TEST_CASE("calibrate prints a table and writes a profile that is read back", "[c
 
 TEST_CASE("calibrate refuses places that it cannot write to before it measures", "[calibrate][cli]") {
   const ScratchFolder folder;
-  for (const auto& words : {std::vector<std::string>{"--output", folder / "no/mine.json"},
-                            {"--output", folder.path()},
-                            {"--folder", folder / "no"}}) {
-    std::vector<std::string> all{"calibrate", "--quick"};
-    all.insert(all.end(), words.begin(), words.end());
-    const Ended ended = run_ltx2(all);
+  for (const auto& words :
+       {Words{"--output", folder / "no/mine.json"}, {"--output", folder.path()}, {"--folder", folder / "no"}}) {
+    const Ended ended = run_ltx2(Words{"calibrate", "--quick"} + words);
     CHECK(ended.code == 2);
     CHECK_THAT(ended.messages, Contains("ltx2: error: ") && Contains(folder.path()));
     CHECK(ended.output.empty());
