@@ -27,6 +27,14 @@ TEST_CASE("error: out of memory carries its numbers and says them") {
   CHECK(std::string(error.what()) == "arena: out of memory: asked for 100 bytes with 20 in use of 110");
 }
 
+TEST_CASE("error: out of memory without a limit does not print one") {
+  const OutOfMemory error("host memory", 100, 0, OutOfMemory::unlimited);
+  CHECK(std::string(error.what()) == "host memory: out of memory: asked for 100 bytes");
+  const OutOfMemory unknown("library");
+  CHECK(std::string(unknown.what()) == "library: out of memory");
+  CHECK(unknown.limit_bytes() == OutOfMemory::unlimited);
+}
+
 TEST_CASE("error: everything the library throws is an Error") {
   static_assert(std::is_base_of_v<Error, ShapeError> && std::is_base_of_v<Error, DeviceError> &&
                 std::is_base_of_v<Error, IoError> && std::is_base_of_v<Error, Cancelled> &&

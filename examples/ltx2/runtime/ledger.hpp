@@ -6,7 +6,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
-#include <limits>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -108,7 +107,7 @@ class Ledger {
       } catch (const ltxmem::OutOfMemory& refusal) {
         const std::size_t in_use = std::max(ledger.current_, refusal.in_use_bytes());
         std::size_t limit = refusal.limit_bytes();
-        if (limit == std::numeric_limits<std::size_t>::max()) {
+        if (limit == ltxmem::OutOfMemory::unlimited) {
           limit = in_use + std::min(available_host_memory(), available_address_space().value_or(limit));
         }
         const std::string space(ltxmem::memory_space_name(ledger.space_));

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <limits>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -56,18 +57,30 @@ class Cancelled : public Error {
 /// A resource or arena could not serve a request.
 class OutOfMemory : public Error {
  public:
+  /// The limit of what has none.
+  static constexpr std::size_t unlimited = std::numeric_limits<std::size_t>::max();
+
   OutOfMemory(std::string_view who, std::size_t requested_bytes, std::size_t in_use_bytes, std::size_t limit_bytes)
-      : Error(std::string(who) + ": out of memory: asked for " + std::to_string(requested_bytes) + " bytes with " +
-              std::to_string(in_use_bytes) + " in use of " + std::to_string(limit_bytes)),
+      : Error(message(who, requested_bytes, in_use_bytes, limit_bytes)),
         requested_bytes_(requested_bytes),
         in_use_bytes_(in_use_bytes),
         limit_bytes_(limit_bytes) {}
+  /// Of a library that does not say what it asked for: numbers are 0 and unlimited.
+  explicit OutOfMemory(std::string_view who)
+      : Error(std::string(who) + ": out of memory"), requested_bytes_(0), in_use_bytes_(0), limit_bytes_(unlimited) {}
 
   std::size_t requested_bytes() const noexcept { return requested_bytes_; }
   std::size_t in_use_bytes() const noexcept { return in_use_bytes_; }
   std::size_t limit_bytes() const noexcept { return limit_bytes_; }
 
  private:
+  static std::string message(std::string_view who, std::size_t requested_bytes, std::size_t in_use_bytes,
+                             std::size_t limit_bytes) {
+    std::string text = std::string(who) + ": out of memory: asked for " + std::to_string(requested_bytes) + " bytes";
+    if (limit_bytes == unlimited) return text;
+    return text + " with " + std::to_string(in_use_bytes) + " in use of " + std::to_string(limit_bytes);
+  }
+
   std::size_t requested_bytes_;
   std::size_t in_use_bytes_;
   std::size_t limit_bytes_;

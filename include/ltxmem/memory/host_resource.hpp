@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstddef>
-#include <limits>
 #include <new>
 
 #include "ltxmem/core/error.hpp"
@@ -16,7 +15,7 @@ class HostResource {
  public:
   void* allocate(std::size_t bytes, std::size_t alignment) {
     void* pointer = ::operator new(bytes, std::align_val_t(alignment), std::nothrow);
-    if (pointer == nullptr) throw OutOfMemory("host memory", bytes, 0, std::numeric_limits<std::size_t>::max());
+    if (pointer == nullptr) throw OutOfMemory("host memory", bytes, 0, OutOfMemory::unlimited);
     return pointer;
   }
 

@@ -5,14 +5,22 @@
 
 #include "ltxmem/backend/cpu/onednn_gemm.hpp"
 
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <string_view>
 #include <thread>
 #include <vector>
 
 #include "backend/cpu/linear_suite.hpp"
 #include "ltxmem/core/tensor.hpp"
+#include "support/sanitizers.hpp"
 
 using namespace ltxmem;
 using namespace ltxmem::test;
@@ -176,5 +184,80 @@ TEST_CASE("onednn gemm: threads that meet new shapes at the same time agree") {
   for (std::thread& thread : threads) thread.join();
   for (const std::vector<float>& product : products) CHECK(product == products.front());
 }
+
+TEST_CASE("onednn gemm: the library's refusals are ours") {
+  CHECK_NOTHROW(detail::as_onednn([] {}));
+  CHECK_THROWS_AS(detail::as_onednn([] { throw dnnl::error(dnnl_out_of_memory, "full"); }), OutOfMemory);
+  CHECK_THROWS_WITH(detail::as_onednn([] { throw dnnl::error(dnnl_runtime_error, "broken"); }),
+                    "onednn matmul: broken");
+}
+
+#ifndef LTXMEM_SANITIZED  // sanitizers need address space of their own
+namespace {
+
+constexpr std::int64_t side = 64;
+constexpr std::int64_t inner = 512;
+
+void multiply_square(const std::vector<float>& values, float* product) {
+  HostResource host;
+  Tensor<std::byte, 1> scratch(host, {static_cast<std::int64_t>(OneDnnGemm::scratch_bytes<float>())});
+  OneDnnGemm().multiply(TensorView<const float, 2>(values.data(), {side, inner}),
+                        TensorView<const float, 2>(values.data(), {side, inner}),
+                        TensorView<float, 2>(product, {side, side}), scratch.view().data());
+}
+
+enum class Outcome : int { done = 10, refused, other_error };
+
+/// The product in a process whose address space has so many bytes left, written to memory that processes share.
+/// Returns its Outcome, or minus the signal that ended it.
+int multiply_with_left(std::size_t bytes_left, const std::vector<float>& values, float* product) {
+  const pid_t process = ::fork();
+  if (process == 0) {
+    Outcome outcome = Outcome::done;
+    try {
+      std::size_t pages = 0;
+      std::ifstream("/proc/self/statm") >> pages;
+      const rlim_t limit = pages * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)) + bytes_left;
+      const rlimit limits{limit, limit};
+      if (::setrlimit(RLIMIT_AS, &limits) != 0) throw Error("no limit");
+      multiply_square(values, product);
+    } catch (const OutOfMemory&) {
+      outcome = Outcome::refused;
+    } catch (...) {
+      outcome = Outcome::other_error;
+    }
+    ::_exit(static_cast<int>(outcome));
+  }
+  int status = 0;
+  ::waitpid(process, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+}  // namespace
+
+TEST_CASE("onednn gemm: address space that ends is refused by name, before the library crashes for want of it") {
+  if (OneDnnGemm().implementation<float>() == "portable") return;
+  const std::vector<float> values = random_values<float>(side * inner, 1);
+  const std::size_t bytes = side * side * sizeof(float);
+  void* const shared = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  REQUIRE(shared != MAP_FAILED);
+  float* const product = static_cast<float*>(shared);
+  // The library keeps its code for shapes that a process has multiplied: this one must not have before.
+  std::vector<std::vector<float>> products;
+  bool was_refused = false;
+  for (std::size_t kibibytes = 0; kibibytes <= 16384; kibibytes += 256) {
+    CAPTURE(kibibytes);
+    const int outcome = multiply_with_left(kibibytes * 1024, values, product);
+    CHECK((outcome == static_cast<int>(Outcome::done) || outcome == static_cast<int>(Outcome::refused)));
+    was_refused = was_refused || outcome == static_cast<int>(Outcome::refused);
+    if (outcome == static_cast<int>(Outcome::done)) products.emplace_back(product, product + side * side);
+  }
+  CHECK(was_refused);
+  CHECK_FALSE(products.empty());
+  multiply_square(values, product);
+  for (const std::vector<float>& made : products) CHECK(std::equal(made.begin(), made.end(), product));
+  ::munmap(shared, bytes);
+}
+#endif
 
 #endif

@@ -36,8 +36,22 @@ void* take(std::size_t bytes, std::align_val_t alignment) noexcept {
   return pointer;
 }
 
+std::atomic<std::int64_t> small_requests{0};
+std::atomic<std::int64_t> refused_small{-1};  ///< the one request of the heap that is refused; negative: none
+
 }  // namespace
 
+void* operator new(std::size_t bytes) {
+  void* pointer = small_requests++ == refused_small ? nullptr : std::malloc(bytes > 0 ? bytes : 1);
+  if (pointer == nullptr) throw std::bad_alloc();
+  return pointer;
+}
+void operator delete(void* pointer) noexcept {
+  std::free(pointer);
+}
+void operator delete(void* pointer, std::size_t) noexcept {
+  std::free(pointer);
+}
 void* operator new(std::size_t bytes, std::align_val_t alignment, const std::nothrow_t&) noexcept {
   return take(bytes, alignment);
 }
@@ -125,4 +139,47 @@ TEST_CASE("Memory that becomes less during generate ends it with 4, a named stag
     CHECK(live_bytes == before);
   }
   CHECK(stages.size() >= 3);
+}
+
+TEST_CASE("A small request that the heap refuses ends generate with 4, a named stage, no file and no memory held",
+          "[cli][shrink]") {
+  const ScratchFolder scratch;
+  const ScratchFolder folder;
+  const std::string messages = scratch / "messages";
+  const std::vector<std::string> words = TinyModels::get().generate(folder / "clip.y4m");
+  REQUIRE(run_here(words, messages).code == 0);
+  small_requests = 0;
+  REQUIRE(run_here(words, messages).code == 0);
+  const std::int64_t count = small_requests;
+  for (const auto& entry : std::filesystem::directory_iterator(folder.path())) std::filesystem::remove(entry.path());
+  std::set<std::string> stages;
+  for (int part = 5; part < 20; ++part) {
+    const std::int64_t point = count * part / 20;
+    CAPTURE(point, count);
+    const std::int64_t before = live_bytes;
+    small_requests = 0;
+    refused_small = point;
+    const Here here = run_here(words, messages);
+    refused_small = -1;
+    CHECK(here.code == static_cast<int>(ExitCode::failed_running));
+    CHECK_THAT(here.messages, StartsWith("ltx2: error: ") && Contains("out of memory"));
+    for (const char* stage : {"text", "stage 1", "upsample", "stage 2", "audio decode", "video decode"}) {
+      const std::string named = "ltx2: error: " + std::string(stage) + ": out of memory: the heap refused something";
+      if (here.messages.starts_with(named)) stages.insert(stage);
+    }
+    CHECK(listing(folder.path()).empty());
+    CHECK(live_bytes == before);
+  }
+  CHECK(stages.size() >= 2);
+}
+
+TEST_CASE("A calibration that gets no memory says what it asked for, without a limit that there is not",
+          "[cli][shrink]") {
+  const ScratchFolder scratch;
+  granted = requests = 0;
+  const Here here = run_here({"calibrate", "--quick", "--folder", scratch.path()}, scratch / "messages");
+  granted = -1;
+  CHECK(here.code == static_cast<int>(ExitCode::failed_running));
+  CHECK_THAT(here.messages, StartsWith("ltx2: error: host memory: out of memory: asked for "));
+  CHECK_THAT(here.messages, !Contains("18446744073709551615"));
 }

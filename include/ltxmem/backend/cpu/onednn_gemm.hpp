@@ -3,11 +3,13 @@
 #pragma once
 
 #include <dlfcn.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <map>
 #include <mutex>
 #include <oneapi/dnnl/dnnl.hpp>
@@ -48,6 +50,31 @@ class OneOpenMpThread {
   int before_ = 0;
 };
 
+/// Throw OutOfMemory unless the calling thread's heap has so many bytes, or the process may map so many. oneDNN does
+/// not look at what its own requests return: in 2.6 every one that is refused ends the process. What it may need is
+/// therefore asked for before, and given back.
+inline void expect_heap_for_onednn(std::size_t bytes) {
+  void* volatile probe = std::malloc(bytes);  // volatile: a compiler may leave out what is freed unused
+  if (probe == nullptr) throw OutOfMemory("onednn matmul, heap", bytes, 0, OutOfMemory::unlimited);
+  std::free(probe);
+}
+inline void expect_mapping_for_onednn(std::size_t bytes) {
+  void* probe = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (probe == MAP_FAILED) throw OutOfMemory("onednn matmul, code", bytes, 0, OutOfMemory::unlimited);
+  ::munmap(probe, bytes);
+}
+
+/// fn(), with oneDNN's refusals as ours: OutOfMemory where its memory or that for its code was refused, else Error.
+template <class Fn>
+void as_onednn(Fn&& fn) {
+  try {
+    fn();
+  } catch (const dnnl::error& error) {
+    if (error.status == dnnl_out_of_memory) throw OutOfMemory("onednn matmul");
+    throw Error(std::string("onednn matmul: ") + error.what());
+  }
+}
+
 }  // namespace detail
 
 /// Matrix product by oneDNN's matmul, float and bfloat16, with weights used as they lie in the file.
@@ -61,6 +88,7 @@ class OneOpenMpThread {
 ///
 /// Memory    scratch: at most half a MiB for oneDNN; an implementation that asks for more is not used. Outside of it
 ///           oneDNN keeps compiled code, at most about 0.8 MiB per shape, and makes some small allocations per call
+/// Throws    OutOfMemory when oneDNN would get no memory; it never takes another implementation instead
 /// Numerics  the order of summation within a row is the library's, fixed per number of inputs
 /// Threads   one object may be used from several threads at once
 class OneDnnGemm {
@@ -91,12 +119,15 @@ class OneDnnGemm {
     const auto bind = [this](const dnnl::memory::desc& desc, const void* data) {
       return dnnl::memory(desc, engine_, const_cast<void*>(data));
     };
-    dnnl::stream stream(engine_);
-    primitive->matmul.execute(stream, {{DNNL_ARG_SRC, bind(primitive->x, x.data())},
-                                       {DNNL_ARG_WEIGHTS, bind(primitive->w, w.data())},
-                                       {DNNL_ARG_DST, bind(primitive->product, product.data())},
-                                       {DNNL_ARG_SCRATCHPAD, bind(primitive->scratch, scratch)}});
-    stream.wait();
+    detail::expect_heap_for_onednn(heap_bytes);
+    detail::as_onednn([&] {
+      dnnl::stream stream(engine_);
+      primitive->matmul.execute(stream, {{DNNL_ARG_SRC, bind(primitive->x, x.data())},
+                                         {DNNL_ARG_WEIGHTS, bind(primitive->w, w.data())},
+                                         {DNNL_ARG_DST, bind(primitive->product, product.data())},
+                                         {DNNL_ARG_SCRATCHPAD, bind(primitive->scratch, scratch)}});
+      stream.wait();
+    });
   }
 
   /// What multiplies T here: oneDNN's name of its implementation, "amx" or "portable".
@@ -110,6 +141,9 @@ class OneDnnGemm {
   using DataType = dnnl::memory::data_type;
 
   static constexpr std::size_t library_scratch_bytes = std::size_t{1} << 19;
+  /// More than a call takes of the heap, making a primitive included, and than a primitive takes for its code.
+  static constexpr std::size_t heap_bytes = std::size_t{1} << 20;
+  static constexpr std::size_t code_bytes = std::size_t{1} << 23;
 
   template <Element T>
   static constexpr DataType data_type = std::is_same_v<T, float>      ? DataType::f32
@@ -139,8 +173,8 @@ class OneDnnGemm {
 
   const Primitive& find(const Shape& shape) const {
     const std::lock_guard lock(mutex_);
-    const auto [entry, added] = primitives_.try_emplace(shape);
-    if (added) entry->second = make(shape);
+    auto entry = primitives_.find(shape);
+    if (entry == primitives_.end()) entry = primitives_.emplace(shape, make(shape)).first;
     return entry->second;
   }
 
@@ -162,6 +196,8 @@ class OneDnnGemm {
   }
 
   Primitive make(const Shape& shape) const {
+    detail::expect_heap_for_onednn(heap_bytes);
+    detail::expect_mapping_for_onednn(code_bytes);
     const detail::OneOpenMpThread one_thread;
     Primitive made;
     made.x = {{shape.rows, shape.inner}, shape.type, dnnl::memory::dims{shape.inner, 1}};
@@ -169,19 +205,23 @@ class OneDnnGemm {
     made.product = {{shape.rows, shape.columns}, DataType::f32, dnnl::memory::dims{shape.columns, 1}};
     dnnl::primitive_attr attributes;
     attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-    try {
-      auto described = describe<dnnl::matmul>(made, attributes);
-      while (!keeps_bits(described.impl_info_str())) {
-        if (!described.next_impl()) return made;
+    detail::as_onednn([&] {
+      try {
+        auto described = describe<dnnl::matmul>(made, attributes);
+        while (!keeps_bits(described.impl_info_str())) {
+          if (!described.next_impl()) return;
+        }
+        made.scratch = described.scratchpad_desc();
+        if (made.scratch.get_size() <= library_scratch_bytes) {
+          made.name = described.impl_info_str();
+          made.matmul = dnnl::matmul(described);
+        }
+      } catch (const dnnl::error& error) {
+        // No implementation at all for this type on this processor. Any other error must not end here: PortableGemm
+        // gives other bits.
+        if (error.status != dnnl_unimplemented && error.status != dnnl_invalid_arguments) throw;
       }
-      made.scratch = described.scratchpad_desc();
-      if (made.scratch.get_size() <= library_scratch_bytes) {
-        made.name = described.impl_info_str();
-        made.matmul = dnnl::matmul(described);
-      }
-    } catch (const dnnl::error&) {
-      // No implementation at all for this type on this processor.
-    }
+    });
     return made;
   }
 
