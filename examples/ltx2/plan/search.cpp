@@ -37,13 +37,13 @@ class Search {
     if (automatic.weights) settings.weights.stream = !settings.weights.device_reads_files;
     if (automatic.saved_prefix) settings.saved_prefix.reset();
     if (automatic.resident_blocks > 0) settings.weights.resident_blocks = 0;
-    if (!settle_decode_tile(settings, automatic)) return;
+    settle_decode_tile(settings, automatic);
     for (const Scheme scheme : {Scheme::e1, Scheme::e2, Scheme::e3, Scheme::e4}) {
       const bool suits_ranks = scheme_table(scheme).keys_values == ltxmem::MemorySpace::device;
       if (automatic.scheme && settings.ranks.working() > 1 && !suits_ranks) return;
       if (automatic.scheme) settings.scheme = scheme;
       try_scheme(settings, automatic);
-      if (!automatic.scheme || is_near_bound(settings, automatic)) return;
+      if (!automatic.scheme || is_near_bound(settings, automatic) || lacks_for_decoding()) return;
     }
   }
 
@@ -77,11 +77,19 @@ class Search {
     return misfit.need_bytes - misfit.budget.bytes;
   }
 
-  bool holds(const Report& report, bool decoding) const {
-    return std::all_of(report.stages.begin(), report.stages.end(), [&](const StageReport& stage) {
-      return (stage.name == video_decode_stage) != decoding || !ltxmem::find_misfit(stage.at_peak, budgets_);
-    });
+  /// The most that any stage lacks, of those that decode the video or of the others; 0 where they fit.
+  std::size_t lack(const Report& report, bool decoding) const {
+    std::size_t most = 0;
+    for (const StageReport& stage : report.stages) {
+      if ((stage.name == video_decode_stage) != decoding) continue;
+      if (const auto misfit = ltxmem::find_misfit(stage.at_peak, budgets_)) most = std::max(most, shortfall(*misfit));
+    }
+    return most;
   }
+  bool holds_before_decoding(const Report& report) const { return lack(report, false) == 0; }
+
+  /// Whether decoding is what the best plan lacks memory for: then no scheme changes that.
+  bool lacks_for_decoding() const { return best_->misfit && best_->misfit->peak.step.starts_with(video_decode_stage); }
 
   /// Whether the best is within a hundredth of E1 with room for everything, which computes and moves least.
   bool is_near_bound(Settings settings, const Automatic& automatic) {
@@ -107,23 +115,27 @@ class Search {
     return settings;
   }
 
-  /// False when no tile makes the decoding stage fit: nothing else would.
-  bool settle_decode_tile(Settings& settings, const Automatic& automatic) {
+  /// The largest tile with which the decoding stage fits, or that with which it lacks least.
+  void settle_decode_tile(Settings& settings, const Automatic& automatic) {
+    if (!automatic.decode_tile) return;
     Settings first = with_tiles(settings, automatic, token_tiles.front());
     if (automatic.scheme) first.scheme = Scheme::e1;
+    std::size_t least = static_cast<std::size_t>(-1);
     for (const std::int64_t tile : decode_tiles) {
-      if (automatic.decode_tile) settings.decode_tile = first.decode_tile = tile;
-      if (holds(plan(first), true)) return true;
-      if (!automatic.decode_tile) break;
+      first.decode_tile = tile;
+      const std::size_t missing = lack(plan(first), true);
+      if (missing < least) settings.decode_tile = tile;
+      least = std::min(least, missing);
+      if (least == 0) return;
     }
-    return false;
   }
 
   void try_scheme(const Settings& settings, const Automatic& automatic) {
     const bool has_tiles = automatic.query_tile || automatic.key_tile || automatic.ffn_chunk;
     for (const std::int64_t tile : token_tiles) {
       Settings candidate = with_tiles(settings, automatic, tile);
-      if (holds(plan(candidate), false)) {
+      if (holds_before_decoding(plan(candidate))) {
+        if (lacks_for_decoding()) return;
         place_prefix(candidate, automatic);
         keep_blocks(candidate, automatic);
         return;
@@ -141,7 +153,7 @@ class Search {
       saving.saved_prefix = place;
       const Report& report = plan(saving);
       if (report.predicted_seconds() >= without) return;
-      if (!holds(report, false)) continue;
+      if (!holds_before_decoding(report)) continue;
       settings = saving;
       return;
     }
@@ -169,10 +181,10 @@ class Search {
     // What stays needs no slot: when the rest fits into the slots, all fit.
     if (blocks + settings.weights.slots >= automatic.resident_blocks) {
       blocks = automatic.resident_blocks;
-      if (holds(keeping(blocks), false)) return;
+      if (holds_before_decoding(keeping(blocks))) return;
       blocks -= settings.weights.slots + 1;
     }
-    while (blocks > 1 && !holds(keeping(blocks), false)) --blocks;  // blocks may differ in size
+    while (blocks > 1 && !holds_before_decoding(keeping(blocks))) --blocks;  // blocks may differ in size
   }
 
   static std::size_t need(const StageReport& stage, const ltxmem::MemoryBudget& budget) {
@@ -193,7 +205,7 @@ std::string changed_options(const Settings& given, const Settings& settings) {
   const nlohmann::ordered_json after = options_of(settings);
   std::string text;
   for (const auto& [name, value] : after.items()) {
-    if (value == before.at(name)) continue;
+    if (before.contains(name) && value == before.at(name)) continue;
     text += (text.empty() ? "--" : " --") + name + " " + (value.is_string() ? value.get<std::string>() : value.dump());
   }
   return text;

@@ -40,10 +40,11 @@ struct Choice {
 /// The plan with the given settings, or, where some are automatic, the fastest by predicted time of those tried that
 /// hold the budgets. When none does, the plan is that which lacks least.
 ///
-/// Stages need their peaks independently, so the decoder's tiles are settled by the decoding stage alone. Of a scheme
-/// the largest tiles that fit are taken, then the place for the saved prefix if it saves time, and what is left of the
-/// budgets goes to resident blocks. The schemes follow from E1, which computes and moves least: no more are tried once
-/// the best is near E1 with room for everything. No settings are planned twice, also not for a refusal's suggestion.
+/// Stages need their peaks independently, so the decoder's tiles are settled by the decoding stage alone: the largest
+/// with which it fits, or where none does, those with which it lacks least. Of a scheme the largest tiles that fit are
+/// taken, then the place for the saved prefix if it saves time, and what is left of the budgets goes to resident
+/// blocks. The schemes follow from E1, which computes and moves least: no more are tried once the best is near E1 with
+/// room for everything. No settings are planned twice, also not for a refusal's suggestion.
 Choice choose_plan(const Settings& settings, const Automatic& automatic, std::span<const ltxmem::MemoryBudget> budgets,
                    const PlanWith& plan_with);
 

@@ -121,15 +121,26 @@ class VideoDecoder {
     const TurnShape turns{cut.frames, count};
     const TurnShape finest = turns.finer(config_.temporal_factor());
     const auto frames = workspace.host.take<float>("decoded frames", frame_extents(latent.extents(), finest.most()));
-    const std::vector<Tile> tiles = tiles_of(Tile::whole(latent.extent(1), latent.extent(2)), cut.cells);
+    const Tile whole = Tile::whole(latent.extent(1), latent.extent(2));
+    const std::vector<Tile> tiles = tiles_of(whole, cut.cells);
+    // A dry run decodes one tile of each kind.
+    const std::int64_t apart = std::max(whole.rows.extent, whole.columns.extent);
+    const std::vector<EqualTiles> kinds = equal_tiles(tiles, backend.collapses_loops() ? margin() : apart);
     // What is carried over waits where there is room for that of every tile.
-    ltxmem::Arena& carried = tiles.size() > 1 ? workspace.host : workspace.device;
+    std::size_t carried_bytes = 0;
+    for (const EqualTiles& kind : kinds) {
+      carried_bytes += static_cast<std::size_t>(kind.count) * bytes_carried(kind.first, turns);
+    }
+    ltxmem::Arena& place = tiles.size() > 1 ? workspace.host : workspace.device;
+    ltxmem::Arena carried(place.take_bytes("frames carried over", carried_bytes), carried_bytes);
     std::vector<Stream> streams;
-    for (const Tile& tile : tiles) streams.push_back(open(carried, tile, turns));
+    for (const EqualTiles& kind : kinds) streams.push_back(open(carried, kind.first, turns));
     stream_clip(backend, count, cut.frames, finest.cap, [&](std::int64_t begin, std::int64_t size, bool last) {
       Turn out;
-      for (Stream& stream : streams) {
-        out = decode(backend, stream, latent.rows(begin, size), last, frames, workspace.device);
+      for (std::size_t i = 0; i < kinds.size(); ++i) {
+        backend.begin_repeated(kinds[i].count);
+        out = decode(backend, streams[i], latent.rows(begin, size), last, frames, workspace.device);
+        backend.end_repeated();
       }
       if (out.frames > 0) emit(backend, ltxmem::TensorView<const float, 4>(frames.rows(0, out.frames)));
       return out;
@@ -150,6 +161,21 @@ class VideoDecoder {
     auto blocks = blocks_.open(carried, output.input.tile(), output.input.turns());
     auto input = input_.open(carried, blocks.input().tile(), turns);
     return {std::move(output), std::move(blocks), std::move(input)};
+  }
+
+  /// What a tile's way carries over.
+  std::size_t bytes_carried(const Tile& cells, const TurnShape& turns) const {
+    ltxmem::Arena sizes = ltxmem::Arena::make_virtual();
+    open(sizes, cells, turns);
+    return sizes.used_bytes();
+  }
+
+  /// Latent cells to either side of a tile that its layers read, where the frame does not end before.
+  std::int64_t margin() const {
+    constexpr std::int64_t far = 1 << 20;
+    constexpr Span middle{far, far + 1, 2 * far};
+    ltxmem::Arena nowhere = ltxmem::Arena::make_virtual();
+    return far - open(nowhere, {middle, middle}, {1, 1}).input.input.tile().rows.begin;
   }
 
   void check(const ltxmem::Extents<4>& latent) const {

@@ -3,7 +3,10 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <cstddef>
 #include <cstdint>
+#include <map>
 #include <vector>
 
 #include "ltxmem/backend/tiles.hpp"
@@ -92,6 +95,26 @@ inline std::vector<Tile> tiles_of(const Tile& whole, std::int64_t size) {
     }
   }
   return tiles;
+}
+
+/// Tiles of one shape, also with a margin of so many positions that ends where the frame does: layers with that reach
+/// do the same work on each.
+struct EqualTiles {
+  Tile first;
+  std::int64_t count = 0;
+};
+inline std::vector<EqualTiles> equal_tiles(const std::vector<Tile>& tiles, std::int64_t margin) {
+  const auto shape = [margin](const Span& span) {
+    return std::array{span.size(), std::min(span.begin, margin), std::min(span.extent - span.end, margin)};
+  };
+  std::vector<EqualTiles> kinds;
+  std::map<std::array<std::array<std::int64_t, 3>, 2>, std::size_t> known;
+  for (const Tile& tile : tiles) {
+    const auto [at, is_new] = known.try_emplace({shape(tile.rows), shape(tile.columns)}, kinds.size());
+    if (is_new) kinds.push_back({tile, 0});
+    ++kinds[at->second].count;
+  }
+  return kinds;
 }
 
 /// Copies frames, either of which may be a part of larger ones.

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -18,7 +19,7 @@
 ///
 /// A caller asks a primitive for workspace_bytes, makes an arena of that size once and hands it in; nothing is
 /// allocated while work runs. Every buffer starts at a multiple of buffer_alignment and occupies aligned_bytes(its
-/// size). Buffers are named, so that a plan can say what was alive at the peak.
+/// size). Buffers are named, so that a plan (a Record that observes the arena) can say what was alive at the peak.
 ///
 /// A virtual arena has no memory behind it: its addresses must never be dereferenced and it never runs out. A dry run
 /// works in one and reads the peak afterwards. It may report what it takes and gives back to a MemoryObserver, which
@@ -28,11 +29,6 @@ namespace ltxmem {
 
 class Arena {
  public:
-  struct Buffer {
-    const char* name;
-    std::size_t bytes;  ///< as occupied, alignment included
-  };
-
   /// Owns a block of the given size from a resource.
   Arena(ResourceRef resource, std::size_t capacity_bytes)
       : resource_(resource),
@@ -67,8 +63,7 @@ class Arena {
         peak_(std::exchange(other.peak_, 0)),
         space_(other.space_),
         observer_(std::exchange(other.observer_, nullptr)),
-        live_(std::move(other.live_)),
-        at_peak_(std::move(other.at_peak_)) {}
+        live_(std::move(other.live_)) {}
   Arena& operator=(Arena&&) = delete;
   ~Arena() {
     if (resource_) resource_->deallocate(base_, capacity_, buffer_alignment);
@@ -89,10 +84,7 @@ class Arena {
     used_ += aligned_bytes(bytes);
     live_.push_back({name, aligned_bytes(bytes)});
     if (observer_ != nullptr) observer_->taken(space_, name, live_.back().bytes);
-    if (used_ > peak_) {
-      peak_ = used_;
-      at_peak_ = live_;
-    }
+    peak_ = std::max(peak_, used_);
     return pointer;
   }
 
@@ -122,14 +114,16 @@ class Arena {
   std::size_t capacity_bytes() const noexcept { return capacity_; }
   std::size_t used_bytes() const noexcept { return used_; }
   std::size_t peak_bytes() const noexcept { return peak_; }
-  const std::vector<Buffer>& at_peak() const noexcept { return at_peak_; }
 
-  void reset_peak() {
-    peak_ = used_;
-    at_peak_ = live_;
-  }
+  /// Starts a new measurement: the peak becomes what is in use now.
+  void reset_peak() noexcept { peak_ = used_; }
 
  private:
+  struct Buffer {
+    const char* name;
+    std::size_t bytes;  ///< as occupied, alignment included
+  };
+
   std::optional<ResourceRef> resource_;
   std::byte* base_;
   std::size_t capacity_;
@@ -138,7 +132,6 @@ class Arena {
   MemorySpace space_ = MemorySpace::device;
   MemoryObserver* observer_ = nullptr;
   std::vector<Buffer> live_;
-  std::vector<Buffer> at_peak_;
 };
 
 /// One arena per memory space: what a whole stage of a model works in.

@@ -1,9 +1,13 @@
 // SPDX-FileCopyrightText: The ltxmem authors
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <cstdint>
 #include <string>
+#include <vector>
 
+#include "ltxmem/backend/dry_run/replay.hpp"
 #include "tests/support/video_example.hpp"
+#include "video_vae/decoder.hpp"
 #include "video_vae/frame_stream.hpp"
 
 /// Frames made tile by tile against frames made whole.
@@ -79,6 +83,74 @@ TEST_CASE("Tiles whose margins end within the image give the same bits") {
   Runtime tiled(in_tiles(7, 1));
   CHECK(ltxmem::test::same_bits(run_decode(tiled, *checkpoint, latent).values,
                                 run_decode(whole, *checkpoint, latent).values));
+}
+
+TEST_CASE("Tiles with equal margins within the frame are of one kind, each counted once") {
+  const std::vector<Tile> tiles = tiles_of(Tile::whole(5, 23), 2);
+  const std::vector<EqualTiles> kinds = equal_tiles(tiles, 3);
+  // Columns 0, 2, 4 to 18, 20 and 22, of which one is left; rows all differ.
+  std::int64_t count = 0;
+  std::int64_t most = 0;
+  for (const EqualTiles& kind : kinds) {
+    count += kind.count;
+    most = std::max(most, kind.count);
+  }
+  CHECK(count == 36);
+  CHECK(most == 8);
+  CHECK(kinds.size() == 3 * 5);
+  CHECK(equal_tiles(tiles, 23).size() == tiles.size());
+}
+
+namespace {
+
+/// A dry run that sees every turn and every tile.
+struct Unrolled : PlanBackend {
+  using PlanBackend::PlanBackend;
+  bool collapses_loops() const noexcept { return false; }
+};
+
+struct Seen {
+  ltxmem::Record::Totals totals;
+  std::vector<std::string> peaks;
+  double seconds = 0;
+  std::size_t entries = 0;
+};
+
+template <class Backend>
+Seen dry_decode(const Checkpoint& checkpoint, const ltxmem::Extents<3>& cells, std::int64_t tile) {
+  Backend backend(DeviceTarget({}, 1));
+  ltxmem::Workspace workspace = ltxmem::Workspace::make_virtual(backend.record());
+  const VideoDecoder<ltxmem::bfloat16, Backend> decode(*checkpoint.config().video_vae, checkpoint.prefixed("vae."));
+  decode(backend, {nullptr, {cells[0], cells[1], cells[2], 128}}, {1, tile}, workspace,
+         [](Backend&, ltxmem::TensorView<const float, 4>) {});
+  const ltxmem::Record& record = backend.record();
+  Seen seen{record.totals(),
+            {},
+            ltxmem::replay(record, *ltxmem::find_device_profile("cpu")).seconds,
+            record.entries().size()};
+  for (const ltxmem::MemorySpace space : ltxmem::memory_spaces) {
+    const ltxmem::MemoryPeak peak = record.peak(space);
+    std::string text = std::to_string(peak.bytes) + " in " + peak.step;
+    for (const ltxmem::BufferSum& buffer : peak.buffers)
+      text += ", " + buffer.name + " " + std::to_string(buffer.bytes);
+    seen.peaks.push_back(text);
+  }
+  return seen;
+}
+
+}  // namespace
+
+TEST_CASE("A plan that looks at one tile of each kind is that of all tiles, to the byte and the nanosecond") {
+  const Checkpoint checkpoint = true_autoencoder();
+  for (const std::int64_t tile : {2, 3}) {
+    CAPTURE(tile);
+    const Seen few = dry_decode<PlanBackend>(checkpoint, {9, 31, 47}, tile);
+    const Seen all = dry_decode<Unrolled>(checkpoint, {9, 31, 47}, tile);
+    CHECK(few.totals == all.totals);
+    CHECK(few.peaks == all.peaks);
+    CHECK(few.seconds == all.seconds);
+    CHECK(few.entries * 3 < all.entries);
+  }
 }
 
 TEST_CASE("In tiles and turns, device memory depends on neither the length of the clip nor the size of its frames") {
