@@ -122,7 +122,7 @@ ExitCode CheckCommand::run(const std::stop_token& stop, Processes* processes) co
   std::vector<Report> reports;
   for (const Case& test : tests) {
     const auto plan_with = [&](const Settings& candidate) {
-      Runtime dry(candidate, Runtime::DryRun{ltxmem::find_device_profile("cpu")});
+      Runtime dry(candidate, Runtime::DryRun{ltxmem::find_device_profile("cpu"), stop});
       run_staged(test, case_models, dry);
       return JobPlan{std::move(dry.report())};
     };

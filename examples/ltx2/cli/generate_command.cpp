@@ -110,9 +110,11 @@ ExitCode GenerateCommand::run(const std::stop_token& stop, Processes* processes)
   const std::vector<ltxmem::MemoryBudget> budgets = budgets_of_run(options_.execution, card_bytes_of(settings.device));
   const GenerateRequest request = options_.request(models.model().config().version);
   const std::size_t image_bytes = condition_image_bytes(request);
-  const JobPlan plan = plan_within(
-      settings, options_.execution.automatic_for(models.model().config().transformer->layers), budgets,
-      [&](const Settings& candidate) { return plan_job(request, models, candidate, &profile, image_bytes); });
+  const JobPlan plan =
+      plan_within(settings, options_.execution.automatic_for(models.model().config().transformer->layers), budgets,
+                  [&](const Settings& candidate) {
+                    return plan_job(request, models, candidate, {&profile, stop}, image_bytes);
+                  });
 
   if (processes != nullptr) processes->expect_alike(plan.report.settings);
   Runtime runtime(plan.report.settings, stop, limits_of(budgets));

@@ -90,7 +90,7 @@ void PlanCommand::add_to(CLI::App& app) {
   app.add_option("--plot", plot_, "Draw memory over time by buffer into this SVG file")->group(group);
 }
 
-ExitCode PlanCommand::run() const {
+ExitCode PlanCommand::run(const std::stop_token& stop) const {
   ltxmem::DeviceProfile profile = read_device_profile(device_profile_);
   for (const auto& [name, rate] : networks) {
     if (network_ != name) continue;
@@ -113,9 +113,10 @@ ExitCode PlanCommand::run() const {
       is_described ? Models(described_models(model_.empty() ? "2.3" : model_)) : Models(options_.stated(), copies);
   const GenerateRequest request = options_.request(models.model().config().version);
   const std::size_t image_bytes = condition_image_bytes(request);
-  Choice choice = choose_plan(
-      settings, options_.execution.automatic_for(models.model().config().transformer->layers), budgets,
-      [&](const Settings& candidate) { return plan_job(request, models, candidate, &profile, image_bytes); });
+  Choice choice = choose_plan(settings, options_.execution.automatic_for(models.model().config().transformer->layers),
+                              budgets, [&](const Settings& candidate) {
+                                return plan_job(request, models, candidate, {&profile, stop}, image_bytes);
+                              });
   Report& report = choice.plan.report;
   report.command = "plan";
   report.budgets = budgets;

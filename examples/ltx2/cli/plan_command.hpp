@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <optional>
+#include <stop_token>
 #include <string>
 
 #include "cli/exit_code.hpp"
@@ -15,7 +16,7 @@ namespace ltx2 {
 class PlanCommand {
  public:
   void add_to(CLI::App& app);
-  ExitCode run() const;
+  ExitCode run(const std::stop_token& stop) const;
 
  private:
   GenerateOptions options_;

@@ -135,7 +135,7 @@ int run_program(int argc, const char* const* argv, const std::stop_token& stop) 
     Processes* const processes = session ? &session->processes() : nullptr;
     if (processes != nullptr) processes->expect_alike(facts_of(argc, argv));
     if (generate_app.parsed()) code = generate.run(stop, processes);
-    if (plan_app.parsed()) code = plan.run();
+    if (plan_app.parsed()) code = plan.run(stop);
     if (check_app.parsed()) code = check.run(stop, processes);
     if (info_app.parsed()) code = info.run();
     if (synth_app.parsed()) code = synth.run(stop);

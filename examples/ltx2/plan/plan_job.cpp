@@ -25,10 +25,10 @@ ltxmem::Tensor<std::byte, 1> note_writer(Runtime& runtime, const GenerateRequest
 }
 
 JobPlan plan_job(const GenerateRequest& request, Models& models, const Settings& settings,
-                 const ltxmem::DeviceProfile* profile, std::size_t image_bytes) {
-  Runtime runtime(settings, Runtime::DryRun{profile});
+                 const Runtime::DryRun& dry_run, std::size_t image_bytes) {
+  Runtime runtime(settings, dry_run);
   runtime.report().mapped_bytes = models.mapped_bytes();
-  if (profile != nullptr) runtime.report().device_profile = profile->name;
+  if (dry_run.profile != nullptr) runtime.report().device_profile = dry_run.profile->name;
   const ltxmem::Tensor<std::byte, 1> copies = note_copies(runtime, models);
   const ltxmem::Tensor<std::byte, 1> pixels = note_images(runtime, image_bytes);
   std::vector<PlacedImage> images;  // their pixels are not looked at

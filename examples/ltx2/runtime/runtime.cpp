@@ -33,7 +33,8 @@ Runtime::Runtime(const Settings& settings, const DryRun& dry_run)
       host_limit_(virtual_resource_, MemoryLimits().host),
       ledgers_{Ledger(MemorySpace::device, device_limit_), Ledger(MemorySpace::pinned, host_limit_),
                Ledger(MemorySpace::host, host_limit_)},
-      backend_({.threads = 1, .stop = {}}),
+      stop_(dry_run.stop),
+      backend_({.threads = 1, .stop = stop_}),
       dry_run_(dry_run) {
   report_.settings = settings;
   report_.is_plan = true;

@@ -49,9 +49,11 @@ struct MemoryLimits {
 /// tensors alone.
 class Runtime : private HostWork::Source {
  public:
-  /// Asks for a dry run, with times on that device when there is one; the profile is borrowed.
+  /// Asks for a dry run, with times on that device when there is one; the profile is borrowed. A stop request ends the
+  /// plan of a body by Cancelled, in a dry run as in a real one.
   struct DryRun {
     const ltxmem::DeviceProfile* profile = nullptr;
+    std::stop_token stop{};
   };
 
   explicit Runtime(const Settings& settings, std::stop_token stop = {}, const MemoryLimits& limits = {});
@@ -140,7 +142,7 @@ class Runtime : private HostWork::Source {
   }
   template <class Body>
   Plan plan(int threads, Body&& body) const {
-    PlanBackend dry(DeviceTarget(settings().device, threads));
+    PlanBackend dry(DeviceTarget(settings().device, threads), stop_);
     ltxmem::Workspace workspace = ltxmem::Workspace::make_virtual(dry.record());
     body(dry, workspace);
     return finish_plan(peaks(workspace), std::move(dry.record()));

@@ -4,6 +4,7 @@
 #include "ltxmem/backend/dry_run/record.hpp"
 
 #include <cstdint>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -70,6 +71,15 @@ TEST_CASE("record: the peak of every space has its step and its buffers, those o
         "device 8192 in 'block 1, second': hidden 4096/1 keys 2048/1 x 1024/1 tile 1024/2");
   CHECK(text(record.peak(MemorySpace::pinned)) == "pinned 256 in 'last': slot 256/1");
   CHECK(text(record.peak(MemorySpace::host)) == "host 512 in '': latent 512/1");
+}
+
+TEST_CASE("dry run: a step that begins after a stop request is refused") {
+  std::stop_source stop;
+  Dry dry({}, stop.get_token());
+  Workspace workspace = Workspace::make_virtual(dry.record());
+  CHECK_NOTHROW(work(dry, workspace));
+  stop.request_stop();
+  CHECK_THROWS_AS(work(dry, workspace), Cancelled);
 }
 
 TEST_CASE("record: its peaks are those of the arenas, and of a run in counted memory, to the byte") {

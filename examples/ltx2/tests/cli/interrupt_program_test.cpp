@@ -1,5 +1,7 @@
 // SPDX-FileCopyrightText: The ltxmem authors
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
 #include "support/catch.hpp"
 #include "support/sanitizers.hpp"
 #include "tests/support/program.hpp"
@@ -86,5 +88,26 @@ TEST_CASE("A signal during synth ends it with 130 and without a partial file", "
     write_text(folder / "description.json", json.dump());
     interrupted_in("synth", {"synth", folder / "description.json", folder / "model.safetensors", "--progress", "json"},
                    signal, folder.path());
+  }
+}
+
+TEST_CASE("A signal while a plan is made ends plan and generate with 130 and without a file", "[cli][interrupt]") {
+  // Many tokens, and tiles of which none fits: seconds of planning.
+  const ScratchFolder folder;
+  std::vector<std::string> generate = TinyModels::get().generate(
+      folder / "clip.mp4", {"--scheme", "auto", "--decode-tile", "auto", "--memory-budget", "1MiB"}, "", "8192");
+  *(std::find(generate.begin(), generate.end(), "--num-frames") + 1) = "257";
+  std::vector<std::string> plan = generate;
+  plan[0] = "plan";
+  for (const std::vector<std::string>& words : {plan, generate}) {
+    for (const int signal : {SIGINT, SIGTERM}) {
+      CAPTURE(words.front(), signal);
+      const Ended ended = run_ltx2(words, {.signal = signal, .after_work_s = 0.3});
+      CHECK(ended.code == 130);
+      CHECK(ended.output.empty());
+      CHECK_THAT(ended.messages, Contains("ltx2: error: interrupted"));
+      CHECK(ended.work_after_signal_s < promised_s);
+      CHECK(listing(folder.path()).empty());
+    }
   }
 }

@@ -34,7 +34,7 @@ JobPlan plan_of(std::int64_t width, std::int64_t height, std::int64_t frames, Sc
   settings.weights.stream = true;
   settings.weights.device_reads_files = false;
   Models models(known_models(ModelVersion::v2_3));
-  return plan_job(request, models, settings, ltxmem::find_device_profile("rtx4090"));
+  return plan_job(request, models, settings, {ltxmem::find_device_profile("rtx4090")});
 }
 
 }  // namespace

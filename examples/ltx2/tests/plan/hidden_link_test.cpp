@@ -22,7 +22,7 @@ double waiting_share(Scheme scheme, std::int64_t query_tile, const ltxmem::Devic
   settings.scheme = scheme;
   settings.query_tile = query_tile;
   Models models(known_models(ModelVersion::v2_3));
-  const StageReport stage = plan_job(request, models, settings, &profile).report.stages.at(3);
+  const StageReport stage = plan_job(request, models, settings, {&profile}).report.stages.at(3);
   return stage.planned_seconds[static_cast<std::size_t>(ltxmem::Bound::copy_in)] / stage.predicted_seconds();
 }
 

@@ -116,7 +116,7 @@ TEST_CASE("The built-in 2.0 model has the parameters of the released one") {
 
 TEST_CASE("A plan of the full model names stages, peaks and times") {
   Models models(known_models(ModelVersion::v2_3));
-  const JobPlan plan = plan_job(long_clip(), models, Settings(), ltxmem::find_device_profile("rtx4090"));
+  const JobPlan plan = plan_job(long_clip(), models, Settings(), {ltxmem::find_device_profile("rtx4090")});
   std::vector<std::string> names;
   for (const StageReport& stage : plan.report.stages) names.push_back(stage.name);
   CHECK(names == std::vector<std::string>{"text", "stage 1", "upsample", "stage 2", "audio decode", "video decode"});
@@ -138,7 +138,7 @@ TEST_CASE("On a device that does not read files streamed weights take its memory
   const auto device_peak = [&](std::int64_t slots) {
     Settings settings;
     settings.weights = {.stream = slots > 0, .slots = slots > 0 ? slots : 2, .device_reads_files = false};
-    return plan_job(long_clip(), models, settings, nullptr).report.stages[3].planned_peak[0];
+    return plan_job(long_clip(), models, settings, {}).report.stages[3].planned_peak[0];
   };
   const std::size_t two = device_peak(2);
   const std::size_t three = device_peak(3);
@@ -153,7 +153,7 @@ TEST_CASE("On a device that does not read files every stage has its weights in t
     Settings settings;
     settings.weights = {.stream = true, .device_reads_files = reads_files};
     std::vector<std::size_t> peaks;
-    for (const StageReport& stage : plan_job(long_clip(), models, settings, nullptr).report.stages) {
+    for (const StageReport& stage : plan_job(long_clip(), models, settings, {}).report.stages) {
       peaks.push_back(stage.planned_peak[0]);
     }
     return peaks;
@@ -169,7 +169,7 @@ TEST_CASE("On a device that does not read files every stage has its weights in t
 
 TEST_CASE("A plan that breaks a budget by one byte says so and what would fit") {
   Models models(known_models(ModelVersion::v2_3));
-  const auto plan_with = [&](const Settings& settings) { return plan_job(long_clip(), models, settings, nullptr); };
+  const auto plan_with = [&](const Settings& settings) { return plan_job(long_clip(), models, settings, {}); };
   Settings settings;
   const JobPlan plan = plan_with(settings);
   ltxmem::MemoryBudget budget{"device", {ltxmem::MemorySpace::device}, plan.report.planned_peak()[0], 0};
@@ -308,8 +308,44 @@ TEST_CASE("Tiles of the decoder are those that its stage needs, whatever the oth
   budget.bytes = 500000;
   CHECK(chosen().decode_tile == 32);
   CHECK(chosen().scheme == Scheme::e1);
+  // Where no tile of the decoder fits, the refusal still is of the plan that lacks least, and no scheme more is tried.
   budget.bytes = 39999;
-  CHECK_THROWS_AS(chosen(), ltxmem::DoesNotFit);
+  const auto refused = [&] {
+    return choose_plan(Settings(), Automatic::everything(0), std::span(&budget, 1), plan_with);
+  };
+  REQUIRE(refused().misfit);
+  CHECK(refused().misfit->need_bytes == 100256);
+  CHECK(refused().plan.report.settings.decode_tile == 4);
+}
+
+TEST_CASE("Where decoding lacks memory no scheme changes that, and none more is tried", "[plan]") {
+  std::vector<Scheme> tried;
+  const auto plan_with = [&](const Settings& settings) {
+    tried.push_back(settings.scheme);
+    JobPlan plan = made_up_plan(settings);
+    StageReport decode = plan.report.stages.front();
+    decode.name = video_decode_stage;
+    decode.planned_peak[0] = 1000000 - static_cast<std::size_t>(settings.decode_tile);
+    decode.at_peak[0].bytes = decode.planned_peak[0];
+    decode.at_peak[0].step = video_decode_stage;
+    plan.report.stages.push_back(decode);
+    return plan;
+  };
+  const ltxmem::MemoryBudget budget{"device", {ltxmem::MemorySpace::device}, 500000, 0};
+  const Choice choice = choose_plan(Settings(), Automatic::everything(0), std::span(&budget, 1), plan_with);
+  REQUIRE(choice.misfit);
+  CHECK(choice.misfit->need_bytes == 1000000 - 32);
+  CHECK(choice.plan.report.settings.decode_tile == 32);
+  CHECK(tried == std::vector<Scheme>(5, Scheme::e1));
+}
+
+TEST_CASE("A stop request ends a plan, whatever it would take", "[plan]") {
+  Models models(known_models(ModelVersion::v2_3));
+  std::stop_source stop;
+  const Runtime::DryRun stoppable{nullptr, stop.get_token()};
+  CHECK_NOTHROW(plan_job(long_clip(), models, Settings(), stoppable));
+  stop.request_stop();
+  CHECK_THROWS_AS(plan_job(long_clip(), models, Settings(), stoppable), ltxmem::Cancelled);
 }
 
 TEST_CASE("The full model in a card's memory is found in few plans, with weights that stay") {
@@ -322,7 +358,7 @@ TEST_CASE("The full model in a card's memory is found in few plans, with weights
   int plans = 0;
   const JobPlan plan = plan_within(settings, Automatic::everything(48), std::span(&budget, 1), [&](const Settings& s) {
     ++plans;
-    return plan_job(request, models, s, ltxmem::find_device_profile("rtx3060"));
+    return plan_job(request, models, s, {ltxmem::find_device_profile("rtx3060")});
   });
   CAPTURE(plans);
   CHECK(plans <= 12);

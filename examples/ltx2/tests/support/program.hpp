@@ -42,7 +42,8 @@ struct Ended {
 /// What happens to a program that runs.
 struct Surroundings {
   int signal = 0;                 ///< sent once,
-  std::string after{};            ///< when this text has been seen in the messages
+  std::string after{};            ///< when this text has been seen in the messages,
+  double after_work_s = 0;        ///< and it has used so many seconds of processor time
   std::string standard_output{};  ///< a file instead of a pipe, when not empty
   /// Called again and again while it runs, with what it has said so far.
   std::function<void(pid_t process, const std::string& messages)> meanwhile{};
@@ -102,7 +103,8 @@ inline Ended run_program(std::vector<std::string> words, const Surroundings& sur
         streams[i].fd = -1;
       }
     }
-    if (surroundings.signal != 0 && !signalled && ended.messages.find(surroundings.after) != std::string::npos) {
+    if (surroundings.signal != 0 && !signalled && ended.messages.find(surroundings.after) != std::string::npos &&
+        processor_seconds(process) >= surroundings.after_work_s) {
       work_before = processor_seconds(process);
       ::kill(process, surroundings.signal);
       signalled = Clock::now();

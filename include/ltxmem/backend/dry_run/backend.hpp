@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <span>
+#include <stop_token>
 #include <utility>
 
 #include "ltxmem/backend/checks.hpp"
@@ -21,12 +22,15 @@ namespace ltxmem {
 /// the arenas after a dry run is the peak of the real run, to the byte.
 ///
 /// Costs count multiply and add as two flops; bytes are those of operands and results, each once.
+///
+/// Throws    Cancelled where a step begins after the stop was requested: plans of many steps take a while
 template <class Target>
 class DryRunBackend {
  public:
   using Event = Record::Event;
 
-  explicit DryRunBackend(Target target = {}) : target_(std::move(target)) {}
+  explicit DryRunBackend(Target target = {}, std::stop_token stop = {})
+      : target_(std::move(target)), stop_(std::move(stop)) {}
 
   const Record& record() const noexcept { return record_; }
   /// For virtual arenas to report to, and for entries of the caller's own: messages, reads of files.
@@ -162,7 +166,10 @@ class DryRunBackend {
     return record_.add_transfer(WorkQueue::network, operation, std::max(sent_bytes, received_bytes));
   }
 
-  void enter_step(const char* name, std::int64_t index) { record_.enter_step(name, index); }
+  void enter_step(const char* name, std::int64_t index) {
+    if (stop_.stop_requested()) throw Cancelled();
+    record_.enter_step(name, index);
+  }
   void leave_step() noexcept { record_.leave_step(); }
   bool collapses_loops() const noexcept { return true; }
   void begin_repeated(std::int64_t times) { record_.begin_repeated(times); }
@@ -196,6 +203,7 @@ class DryRunBackend {
   }
 
   Target target_;
+  std::stop_token stop_;
   Record record_;
 };
 
