@@ -87,8 +87,9 @@ void validate_clip(const GenerateRequest& request) {
                   ", expected one more than a multiple of 8, such as ",
                   ltxmem::round_up(std::max<std::int64_t>(request.frames - 1, 0), latent_cell_frames) + 1);
   ltxmem::expects(request.frames <= 1'000'000, "--num-frames ", request.frames, ", expected at most 1000000");
-  ltxmem::expects(std::isfinite(request.fps) && request.fps > 0 && request.fps <= 1000, "--frame-rate ", request.fps,
-                  ", expected more than 0 and at most 1000");
+  // A clip of the most frames then still has fewer seconds than a 64-bit number of sound samples can count.
+  ltxmem::expects(std::isfinite(request.fps) && request.fps >= 0.01 && request.fps <= 1000, "--frame-rate ",
+                  request.fps, ", expected from 0.01 to 1000");
   ltxmem::expects(request.steps == 0 || request.is_guided(),
                   "--num-inference-steps: the distilled pipeline has fixed steps");
   ltxmem::expects(request.steps == 0 || request.steps >= 2, "--num-inference-steps ", request.steps,

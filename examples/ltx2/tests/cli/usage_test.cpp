@@ -70,6 +70,7 @@ TEST_CASE("Missing arguments are named", "[cli]") {
   refused({"info"}, {"FILE", "required"});
   refused({"synth"}, {"required"});
   refused({"synth", "x"}, {"TARGET", "required"});
+  refused({"plan", "--memory-budget=", "--device-profile", "cpu"}, {"--memory-budget= has no value"});
 }
 
 TEST_CASE("Bad values of options are refused by the option's name and the value", "[cli]") {
@@ -88,6 +89,7 @@ TEST_CASE("Bad values of options are refused by the option's name and the value"
                          {"--num-frames", "10", "10"},
                          {"--num-frames", "-7", "-7"},
                          {"--frame-rate", "0", "0"},
+                         {"--frame-rate", "1e-300", "expected from 0.01 to 1000"},  // sound without end
                          {"--frame-rate", "nan", "nan"},
                          {"--frame-rate", "inf", "inf"},
                          {"--seed", "-1", "-1"},
