@@ -3,6 +3,7 @@
 #include "cli/budgets.hpp"
 
 #include <algorithm>
+#include <limits>
 #include <string>
 
 #include "cli/failure.hpp"
@@ -73,19 +74,28 @@ std::vector<MemoryBudget> budgets_of_run(const ExecutionOptions& options, std::o
   return budgets;
 }
 
+std::size_t host_bytes_of(const std::vector<MemoryBudget>& budgets) {
+  for (const MemoryBudget& budget : budgets) {
+    if (budget.name == "host") return budget.bytes - std::min(budget.bytes, budget.reserve_bytes);
+  }
+  return std::numeric_limits<std::size_t>::max();
+}
+
 void expect_plannable(const GenerateRequest& request) {
   // Per token: three coordinates and three rows of their tables, mask, timestep and its index, and on the way the
   // coordinates of an axis in order, with an index that doubles as it grows.
   constexpr std::int64_t bytes_per_token = 3 * 4 + 3 * 4 + 4 + 4 + 2 * 4 + 4;
-  const std::int64_t tokens = video_grid(request.frames, request.height, request.width).tokens();
+  const std::int64_t video_tokens = video_grid(request.frames, request.height, request.width).tokens();
+  const std::int64_t audio_tokens = audio_latent_frames(request.frames, request.fps);
+  const auto bytes = static_cast<std::size_t>((video_tokens + audio_tokens) * bytes_per_token);
   const std::size_t available =
       std::min(available_host_memory(), available_address_space().value_or(std::numeric_limits<std::size_t>::max()));
-  if (static_cast<std::size_t>(tokens * bytes_per_token) <= available) return;
-  throw Failure(ExitCode::does_not_fit, "the positions of " + std::to_string(tokens) + " video tokens (" +
-                                            std::to_string(request.width) + " x " + std::to_string(request.height) +
-                                            ", " + std::to_string(request.frames) + " frames) need " +
-                                            format_bytes(static_cast<std::uint64_t>(tokens * bytes_per_token)) +
-                                            " of host memory, " + format_bytes(available) + " are available");
+  if (bytes <= available) return;
+  throw Failure(ExitCode::does_not_fit,
+                "the positions of " + std::to_string(video_tokens) + " video tokens and " +
+                    std::to_string(audio_tokens) + " audio tokens (" + std::to_string(request.width) + " x " +
+                    std::to_string(request.height) + ", " + std::to_string(request.frames) + " frames) need " +
+                    format_bytes(bytes) + " of host memory, " + format_bytes(available) + " are available");
 }
 
 MemoryLimits limits_of(const std::vector<MemoryBudget>& budgets) {

@@ -31,6 +31,9 @@ std::vector<ltxmem::MemoryBudget> stated_budgets(const ExecutionOptions& options
 std::vector<ltxmem::MemoryBudget> budgets_of_run(const ExecutionOptions& options,
                                                  std::optional<std::size_t> card_bytes);
 
+/// What the budgets leave of host memory; without one of the host, no end.
+std::size_t host_bytes_of(const std::vector<ltxmem::MemoryBudget>& budgets);
+
 /// Throws Failure (does_not_fit) for a clip whose tokens even a plan has no room for: it computes their positions and
 /// masks. Beyond that a plan allocates nothing that grows with the clip.
 void expect_plannable(const GenerateRequest& request);

@@ -16,6 +16,7 @@
 #include "runtime/card_backend.hpp"
 #include "runtime/processes.hpp"
 #include "runtime/scheme.hpp"
+#include "runtime/size.hpp"
 
 namespace ltx2 {
 namespace {
@@ -158,6 +159,22 @@ void ExecutionOptions::add_to(CLI::App& app) {
       ->capture_default_str()
       ->type_name("BLOCKS|auto")
       ->group(group);
+  app.add_option("--page-cache", page_cache,
+                 "With streamed weights, how much of them the system's page cache keeps, the first blocks: the others "
+                 "are read again in every pass and dropped after use. auto: what --host-budget leaves beside the job, "
+                 "in a run by itself what the machine has; all where that is enough. Same bits")
+      ->check([](const std::string& text) {
+        if (text == "auto") return std::string();
+        try {
+          parse_bytes(text);
+          return std::string();
+        } catch (const ltxmem::ShapeError& error) {
+          return std::string(error.what());
+        }
+      })
+      ->capture_default_str()
+      ->type_name("SIZE|auto")
+      ->group(group);
   add_rank_options(app);
   const auto is_stated = [](const std::string& text) {
     return text.empty() ? std::string("'', expected a size, such as 8GiB") : std::string();
@@ -230,6 +247,7 @@ Settings ExecutionOptions::settings() const {
   settings.weights = *parse_weights(weights);
   settings.weights.device_reads_files = settings.device.kind == ltxmem::DeviceKind::cpu;
   settings.weights.resident_blocks = parse_number(resident_blocks, 0, most_tokens).value_or(0);
+  if (page_cache != "auto") settings.weights.page_cache_bytes = parse_bytes(page_cache);
   settings.verbose = verbose;
   const int count = ranks.value_or(1);
   ltxmem::expects(parallel == "sequence" || count == 1, "--ranks ", count, " with --parallel ", parallel,

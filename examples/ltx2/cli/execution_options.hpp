@@ -30,6 +30,7 @@ struct ExecutionOptions {
   std::string saved_prefix = "none";
   std::string weights = "resident";
   std::string resident_blocks = "auto";
+  std::string page_cache = "auto";
   std::optional<int> ranks;  ///< empty: as many as there are processes
   std::string parallel = "sequence";
   std::string primary = "busy";

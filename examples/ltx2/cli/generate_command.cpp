@@ -110,10 +110,13 @@ ExitCode GenerateCommand::run(const std::stop_token& stop, Processes* processes)
   const std::vector<ltxmem::MemoryBudget> budgets = budgets_of_run(options_.execution, card_bytes_of(settings.device));
   const GenerateRequest request = options_.request(models.model().config().version);
   const std::size_t image_bytes = condition_image_bytes(request);
+  // Processes that are ranks need equal settings, and what is available changes from moment to moment.
+  const std::size_t host_bytes =
+      processes == nullptr || !options_.execution.host_budget.empty() ? host_bytes_of(budgets) : host_bytes_of({});
   const JobPlan plan =
       plan_within(settings, options_.execution.automatic_for(models.model().config().transformer->layers), budgets,
                   [&](const Settings& candidate) {
-                    return plan_job(request, models, candidate, {&profile, stop}, image_bytes);
+                    return plan_job(request, models, candidate, {&profile, stop}, image_bytes, host_bytes);
                   });
 
   if (processes != nullptr) processes->expect_alike(plan.report.settings);

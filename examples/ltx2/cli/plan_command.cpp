@@ -113,10 +113,11 @@ ExitCode PlanCommand::run(const std::stop_token& stop) const {
       is_described ? Models(described_models(model_.empty() ? "2.3" : model_)) : Models(options_.stated(), copies);
   const GenerateRequest request = options_.request(models.model().config().version);
   const std::size_t image_bytes = condition_image_bytes(request);
-  Choice choice = choose_plan(settings, options_.execution.automatic_for(models.model().config().transformer->layers),
-                              budgets, [&](const Settings& candidate) {
-                                return plan_job(request, models, candidate, {&profile, stop}, image_bytes);
-                              });
+  Choice choice =
+      choose_plan(settings, options_.execution.automatic_for(models.model().config().transformer->layers), budgets,
+                  [&](const Settings& candidate) {
+                    return plan_job(request, models, candidate, {&profile, stop}, image_bytes, host_bytes_of(budgets));
+                  });
   Report& report = choice.plan.report;
   report.command = "plan";
   report.budgets = budgets;

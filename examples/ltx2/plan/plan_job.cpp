@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/plan_job.hpp"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -24,8 +25,10 @@ ltxmem::Tensor<std::byte, 1> note_writer(Runtime& runtime, const GenerateRequest
           {4 * frame + 2 * static_cast<std::int64_t>(sound.waveform.bytes())}};
 }
 
-JobPlan plan_job(const GenerateRequest& request, Models& models, const Settings& settings,
-                 const Runtime::DryRun& dry_run, std::size_t image_bytes) {
+namespace {
+
+JobPlan plan_once(const GenerateRequest& request, Models& models, const Settings& settings,
+                  const Runtime::DryRun& dry_run, std::size_t image_bytes) {
   Runtime runtime(settings, dry_run);
   runtime.report().mapped_bytes = models.mapped_bytes();
   if (dry_run.profile != nullptr) runtime.report().device_profile = dry_run.profile->name;
@@ -40,6 +43,36 @@ JobPlan plan_job(const GenerateRequest& request, Models& models, const Settings&
     decode_frames(models, sample.result, runtime, {});
   }
   return {std::move(runtime.report())};
+}
+
+/// The most of the host's memory that a stage takes: on the CPU the device's is that as well.
+std::size_t host_peak(const Report& plan) {
+  const bool is_host = plan.settings.device.kind == ltxmem::DeviceKind::cpu;
+  std::size_t most = 0;
+  for (const StageReport& stage : plan.stages) {
+    const auto [device, pinned, host] = stage.planned_peak;
+    most = std::max(most, (is_host ? device : 0) + pinned + host);
+  }
+  return most;
+}
+
+std::size_t weight_bytes(const Checkpoint& checkpoint) {
+  std::size_t sum = 0;
+  for (const StoredTensor& tensor : checkpoint.tensors().tensors()) sum += tensor.bytes;
+  return sum;
+}
+
+}  // namespace
+
+JobPlan plan_job(const GenerateRequest& request, Models& models, const Settings& settings,
+                 const Runtime::DryRun& dry_run, std::size_t image_bytes, std::size_t host_bytes) {
+  JobPlan plan = plan_once(request, models, settings, dry_run, image_bytes);
+  if (!settings.weights.stream || settings.weights.page_cache_bytes != WeightPlacement{}.page_cache_bytes) return plan;
+  const std::size_t left = host_bytes - std::min(host_bytes, host_peak(plan.report));
+  if (left >= weight_bytes(models.model())) return plan;
+  Settings with_less = settings;
+  with_less.weights.page_cache_bytes = left;
+  return plan_once(request, models, with_less, dry_run, image_bytes);
 }
 
 }  // namespace ltx2

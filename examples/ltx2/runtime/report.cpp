@@ -158,6 +158,9 @@ nlohmann::ordered_json to_json(const Settings& settings) {
   std::string weights;
   for (const double weight : ranks.weights) weights += (weights.empty() ? "" : ",") + nlohmann::json(weight).dump();
   if (!weights.empty()) json["rank-weights"] = weights;
+  if (settings.weights.page_cache_bytes != WeightPlacement{}.page_cache_bytes) {
+    json["page-cache"] = settings.weights.page_cache_bytes;
+  }
   return json;
 }
 

@@ -108,7 +108,8 @@ TEST_CASE("Clips whose sizes overflow are refused by name before anything is pla
 TEST_CASE("A clip whose positions have no room is refused before they are computed", "[cli][plan]") {
   const Ended ended = run_ltx2({"plan", "--width", "65536", "--height", "65536", "--num-frames", "999993"});
   CHECK(ended.code == 3);
-  CHECK_THAT(ended.messages, Contains("524288000000 video tokens") && Contains("are available"));
+  CHECK_THAT(ended.messages,
+             Contains("524288000000 video tokens and 1041659 audio tokens") && Contains("are available"));
   CHECK(ended.most_resident_bytes < std::size_t{100} << 20);
 }
 
@@ -126,6 +127,47 @@ TEST_CASE("What a budget leaves goes to transformer blocks that stay, unless a n
   const std::size_t block = (used - peak(without, "planned", "device")) / static_cast<std::size_t>(kept);
   CHECK(used <= most);
   CHECK(used + 2 * block > most);
+}
+
+TEST_CASE("On a host smaller than the files streamed blocks are read again, as many as have no room", "[cli][plan]") {
+  const Words clip{"plan", "--num-frames", "121", "--weights", "stream", "--json", "--device-profile", "rtx4090"};
+  const auto planned = [&](const Words& more) {
+    const Ended ended = run_ltx2(clip + more);
+    REQUIRE(ended.code == 0);
+    return nlohmann::json::parse(ended.output);
+  };
+  const auto disk_bytes = [](const nlohmann::json& plan) {
+    return plan.at("stages").at(1).at("operations").at("disk_bytes").get<std::int64_t>();
+  };
+  const nlohmann::json roomy = planned({"--host-budget", "64GiB"});
+  CHECK(disk_bytes(roomy) == 0);
+  CHECK_FALSE(roomy.at("settings").contains("page-cache"));
+  const nlohmann::json small = planned({"--host-budget", "32GiB"});
+  const nlohmann::json none = planned({"--page-cache", "0"});
+  CHECK(disk_bytes(small) > 0);
+  CHECK(disk_bytes(small) < disk_bytes(none) / 2);
+  CHECK(disk_bytes(none) > std::int64_t{8} * 30'000'000'000);  // eight steps that read every block
+  const auto kept = small.at("settings").at("page-cache").get<std::size_t>();
+  CHECK(kept + needs(small).second == std::size_t{32} << 30);
+  CHECK(small.at("planned").at("seconds") > roomy.at("planned").at("seconds"));
+  CHECK(small.at("planned").at("seconds") < none.at("planned").at("seconds"));
+  CHECK(planned(stated_options(small) + Words{"--host-budget", "32GiB"}) == small);
+}
+
+TEST_CASE("What the page cache keeps changes no bit", "[cli][plan]") {
+  const ScratchFolder folder;
+  const TinyModels& models = TinyModels::get();
+  const auto bytes = [&](const Words& more) {
+    const std::string output = folder / "clip.y4m";
+    CHECK(run_ltx2(models.generate(output, Words{"--weights", "stream", "--report", folder / "report"} + more)).code ==
+          0);
+    std::ifstream file(output, std::ios::binary);
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  };
+  const std::string all = bytes({});
+  CHECK(all.size() > 1000);
+  CHECK(bytes({"--page-cache", "0"}) == all);
+  CHECK(read_json(folder / "report").at("settings").at("page-cache") == 0);
 }
 
 TEST_CASE("An automatic plan decodes in tiles where the decoder is the peak", "[cli][plan]") {
