@@ -151,7 +151,7 @@ TEST_CASE("On a host smaller than the files streamed blocks are read again, as m
   CHECK(kept + needs(small).second == std::size_t{32} << 30);
   CHECK(small.at("planned").at("seconds") > roomy.at("planned").at("seconds"));
   CHECK(small.at("planned").at("seconds") < none.at("planned").at("seconds"));
-  CHECK(planned(stated_options(small) + Words{"--host-budget", "32GiB"}) == small);
+  CHECK(planned(stated_options(small, "weights") + Words{"--host-budget", "32GiB"}) == small);
 }
 
 TEST_CASE("What the page cache keeps changes no bit", "[cli][plan]") {
