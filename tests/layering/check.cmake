@@ -33,7 +33,7 @@ set(MAY_io core/.* memory/.*)
 # names without a slash and without an extension.
 set(foreign
   "(^|/)onednn_[^/]*$ includes oneapi/dnnl/.*"
-  "(^|/)onednn_[^/]*$ includes dlfcn\\.h"
+  "(^|/)onednn_[^/]*$ includes (dlfcn|sys/mman)\\.h"
   "(^|/)highway_[^/]*$ includes hwy/.*"
   "(^|/)amx_[^/]*$ includes (cpuid|immintrin|unistd|sys/syscall)\\.h"
   "(^|/)mpi_[^/]*$ includes mpi\\.h"
