@@ -46,6 +46,13 @@ void* operator new(std::size_t bytes) {
   if (pointer == nullptr) throw std::bad_alloc();
   return pointer;
 }
+void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
+  try {
+    return ::operator new(bytes);
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
 void operator delete(void* pointer) noexcept {
   std::free(pointer);
 }
