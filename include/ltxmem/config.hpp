@@ -20,6 +20,14 @@
 #define LTXMEM_VECTOR_BYTES 16
 #endif
 
+/// Before a loop: no iteration reads what another one writes, even where its operands are the same memory. Clang knows
+/// no such word that it would not complain about where it leaves a loop as it is.
+#if defined(__GNUC__) && !defined(__clang__) && !defined(__CUDACC__)
+#define LTXMEM_INDEPENDENT_ITERATIONS _Pragma("GCC ivdep")
+#else
+#define LTXMEM_INDEPENDENT_ITERATIONS
+#endif
+
 /// Whether single functions can be compiled for other x86 processors than the rest of the program.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__CUDACC__)
 #define LTXMEM_X86_TARGETS 1

@@ -84,6 +84,10 @@ TEST_CASE("dtype: infinities and NaN have their patterns") {
     b.bits = static_cast<std::uint16_t>(0x7f80U | fraction);
     wrong += !std::isnan(static_cast<float>(b));
   }
+  // The first and the last fraction, of which the half that bfloat16 keeps is all zeros or all ones.
+  for (const unsigned bits : {0x7f800001U, 0x7fffffffU, 0xff800001U, 0xffffffffU}) {
+    wrong += !std::isnan(static_cast<float>(bfloat16(std::bit_cast<float>(bits))));
+  }
   for (const unsigned bits : {0x7fU, 0xffU}) {
     float8_e4m3 f;
     f.bits = static_cast<std::uint8_t>(bits);

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "ltxmem/backend/cpu/head_norm.hpp"
 #include "ltxmem/backend/cpu/norm.hpp"
 #include "shapes.hpp"
 #include "values.hpp"
@@ -43,7 +44,8 @@ void norm_and_modulate(benchmark::State& state) {
   state.counters["check"] = bench::projection(y);
 }
 
-/// Argument: threads. Norms over whole rows, one frequency table for each of three axes, as for video tokens.
+/// Argument: threads. Norms over whole rows, tokens of a video of 16 x 16 x 16 cells: one table row for each coordinate
+/// of three axes.
 template <class T>
 void head_norm_and_rotate(benchmark::State& state) {
   const bench::Shape& shape = ltx2_video_long;
@@ -51,7 +53,8 @@ void head_norm_and_rotate(benchmark::State& state) {
   std::vector<T> x = some_values<T>(shape.tokens * shape.width, 1);
   const std::vector<float> weight = some_values<float>(shape.width, 2);
   constexpr std::int64_t axes = 3;
-  constexpr std::int64_t rows = 48;
+  constexpr std::int64_t cells = 16;
+  constexpr std::int64_t rows = axes * cells;
   const std::int64_t frequencies = shape.width / 2 / axes;
   std::vector<float> cosine(static_cast<std::size_t>(rows * frequencies));
   std::vector<float> sine(cosine.size());
@@ -60,7 +63,12 @@ void head_norm_and_rotate(benchmark::State& state) {
     sine[i] = std::sin(static_cast<float>(i));
   }
   std::vector<std::int32_t> coordinate(static_cast<std::size_t>(shape.tokens * axes));
-  for (std::size_t i = 0; i < coordinate.size(); ++i) coordinate[i] = static_cast<std::int32_t>(i % rows);
+  for (std::int64_t n = 0; n < shape.tokens; ++n) {
+    auto* of_token = &coordinate[static_cast<std::size_t>(n * axes)];
+    of_token[0] = static_cast<std::int32_t>(n / (cells * cells));
+    of_token[1] = static_cast<std::int32_t>(cells + n / cells % cells);
+    of_token[2] = static_cast<std::int32_t>(2 * cells + n % cells);
+  }
   HeadNormArguments arguments;
   arguments.heads = shape.heads;
   arguments.weight = TensorView<const float, 1>(weight.data(), {shape.width});

@@ -23,8 +23,9 @@ namespace detail {
 
 LTXMEM_HOST_DEVICE constexpr std::uint16_t bfloat16_bits(float value) noexcept {
   const std::uint32_t bits = std::bit_cast<std::uint32_t>(value);
-  if ((bits & 0x7fffffffU) > 0x7f800000U) return static_cast<std::uint16_t>((bits >> 16) | 0x40U);
-  return static_cast<std::uint16_t>((bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16);
+  // Without a branch, and with as few instructions as can be: loops over it are to be vectorised. NaN becomes quiet.
+  const std::uint32_t increment = value != value ? ~bits & 0x400000U : 0x7fffU + ((bits >> 16) & 1U);
+  return static_cast<std::uint16_t>((bits + increment) >> 16);
 }
 
 LTXMEM_HOST_DEVICE constexpr std::uint16_t half_bits(float value) noexcept {

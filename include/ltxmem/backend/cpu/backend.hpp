@@ -14,6 +14,7 @@
 #include "ltxmem/backend/checks.hpp"
 #include "ltxmem/backend/concepts.hpp"
 #include "ltxmem/backend/cpu/copy_worker.hpp"
+#include "ltxmem/backend/cpu/head_norm.hpp"
 #include "ltxmem/backend/cpu/norm.hpp"
 #include "ltxmem/backend/cpu/portable_gemm.hpp"
 #include "ltxmem/backend/cpu/target.hpp"

@@ -3,8 +3,11 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <type_traits>
 
 #include "ltxmem/backend/operations.hpp"
 #include "ltxmem/config.hpp"
@@ -29,6 +32,67 @@ void widen(const T* from, std::int64_t count, float* to) {
 template <class T>
 void narrow(const float* from, std::int64_t count, T* to) {
   for (std::int64_t i = 0; i < count; ++i) to[i] = static_cast<T>(from[i]);
+}
+
+// Two neighbouring bfloat16 in one word are two floats after a shift and a mask, where vectors of neighbours take five
+// instructions. Loops over bfloat16 take pairs therefore, and floats that accompany a run have its even places before
+// its odd ones.
+
+/// Whether a run of so many T is taken in pairs.
+template <class T>
+constexpr bool in_pairs(std::int64_t count) {
+  return std::is_same_v<T, bfloat16> && std::endian::native == std::endian::little && count % 2 == 0;
+}
+
+struct FloatPair {
+  float even;
+  float odd;
+};
+
+inline FloatPair widen_pair(const bfloat16* from) {
+  std::uint32_t word = 0;
+  std::memcpy(&word, from, sizeof word);
+  return {std::bit_cast<float>(word << 16), std::bit_cast<float>(word & 0xffff0000U)};
+}
+
+inline void narrow_pair(float even, float odd, bfloat16* to) {
+  const std::uint32_t word = std::uint32_t{bfloat16(even).bits} | std::uint32_t{bfloat16(odd).bits} << 16;
+  std::memcpy(static_cast<void*>(to), &word, sizeof word);
+}
+
+inline void narrow_pair(float even, float odd, float* to) {
+  to[0] = even;
+  to[1] = odd;
+}
+
+/// Brings floats that accompany a run of T into its order.
+template <class T>
+void order(const float* from, std::int64_t count, float* to) {
+  const bool pairs = in_pairs<T>(count);
+  const std::int64_t half = count / 2;
+  for (std::int64_t i = 0; i < half; ++i) {
+    to[pairs ? i : 2 * i] = from[2 * i];
+    to[pairs ? half + i : 2 * i + 1] = from[2 * i + 1];
+  }
+  if (count % 2 != 0) to[count - 1] = from[count - 1];
+}
+
+/// to[i] = fn(from[i], place of what accompanies i), rounded to Out; to may be from.
+template <class T, class Out, class Fn>
+void transform_run(const T* from, std::int64_t count, Out* to, const Fn& fn) {
+  if constexpr (in_pairs<T>(0)) {
+    if (in_pairs<T>(count)) {
+      const std::int64_t half = count / 2;
+      LTXMEM_INDEPENDENT_ITERATIONS
+      for (std::int64_t i = 0; i < half; ++i) {
+        const auto [even, odd] = widen_pair(from + 2 * i);
+        narrow_pair(fn(even, i), fn(odd, half + i), to + 2 * i);
+      }
+      return;
+    }
+  }
+  LTXMEM_INDEPENDENT_ITERATIONS
+  for (std::int64_t i = 0; i < count; ++i) to[i] = static_cast<Out>(fn(static_cast<float>(from[i]), i));
 }
 
 /// Elements [begin, begin + count) of a weight vector.
