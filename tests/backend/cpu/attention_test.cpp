@@ -146,12 +146,13 @@ TEST_CASE("attention in an arena one byte too small says so before it works", "[
 }
 
 TEST_CASE("attention workspace grows with threads and stops growing with rows", "[attention]") {
-  test::AttentionProblem<float> p{.queries = 1000, .keys = 10, .heads = 1, .kv_heads = 1, .head_dim = 64};
+  constexpr std::int64_t rows = cpu::attention_block_rows + 1;
+  test::AttentionProblem<float> p{.queries = rows, .keys = 10, .heads = 1, .kv_heads = 1, .head_dim = 64};
   p.randomise();
   const auto one = cpu::attention_workspace_bytes(1, test::tile_of(p));
   CHECK(cpu::attention_workspace_bytes(4, test::tile_of(p)) > 3 * one);
   auto p2 = p;
-  p2.queries = 2000;
+  p2.queries = 2 * rows;
   p2.randomise();
   CHECK(cpu::attention_workspace_bytes(1, test::tile_of(p2)) == one);
   // Queries, accumulator, packed keys and values of one block, fp32.

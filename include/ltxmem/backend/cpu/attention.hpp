@@ -23,9 +23,9 @@
 
 namespace ltxmem::cpu {
 
-/// Query rows of one item: enough for the packing of a quantum of keys to vanish beside its products, few enough for
-/// the block, its accumulator and the quantum to stay in a second-level cache.
-inline constexpr std::int64_t attention_block_rows = 768;
+/// Query rows of one item: enough for the packing of a quantum of keys, most of which is waiting for rows that lie a page
+/// apart, to vanish beside its products; few enough for long sequences to keep many cores busy.
+inline constexpr std::int64_t attention_block_rows = 1536;
 
 namespace detail {
 
