@@ -83,10 +83,10 @@ void validate_clip(const GenerateRequest& request) {
   const std::int64_t unit = request.has_two_stages() ? 2 * latent_cell_pixels : latent_cell_pixels;
   check_side("--width", request.width, unit);
   check_side("--height", request.height, unit);
+  ltxmem::expects(request.frames <= 1'000'000, "--num-frames ", request.frames, ", expected at most 1000000");
   ltxmem::expects(request.frames > 0 && (request.frames - 1) % latent_cell_frames == 0, "--num-frames ", request.frames,
                   ", expected one more than a multiple of 8, such as ",
-                  ltxmem::round_up(std::max<std::int64_t>(request.frames - 1, 0), latent_cell_frames) + 1);
-  ltxmem::expects(request.frames <= 1'000'000, "--num-frames ", request.frames, ", expected at most 1000000");
+                  ltxmem::round_up(std::max<std::int64_t>(request.frames, 1) - 1, latent_cell_frames) + 1);
   // A clip of the most frames then still has fewer seconds than a 64-bit number of sound samples can count.
   ltxmem::expects(std::isfinite(request.fps) && request.fps >= 0.01 && request.fps <= 1000, "--frame-rate ",
                   request.fps, ", expected from 0.01 to 1000");

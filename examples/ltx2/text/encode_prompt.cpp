@@ -7,6 +7,8 @@
 
 #include "checkpoint/travelling_weights.hpp"
 #include "ltxmem/backend/tiles.hpp"
+#include "ltxmem/core/tensor.hpp"
+#include "runtime/ledger.hpp"
 #include "runtime/resident_weights.hpp"
 #include "text/connector.hpp"
 #include "text/feature_extractor.hpp"
@@ -147,9 +149,11 @@ Runtime::Plan plan_encode_prompt(Runtime& runtime, const Checkpoint& gemma, cons
   expect_text_parts(model);
   const std::vector<std::int32_t> ids(static_cast<std::size_t>(tokens));
   const ModelConfig& config = model.config();
-  const TextContexts contexts{{nullptr, {length, config.video_connector->width()}},
-                              {nullptr, {length, config.audio_connector->width()}}};
-  return with_encode_body(runtime, gemma, model, ids, contexts, [&](auto&& body) { return runtime.plan(body); });
+  VirtualResource nowhere;
+  ltxmem::Tensor<float, 2> video(nowhere, {length, config.video_connector->width()});
+  ltxmem::Tensor<float, 2> audio(nowhere, {length, config.audio_connector->width()});
+  return with_encode_body(runtime, gemma, model, ids, {video.view(), audio.view()},
+                          [&](auto&& body) { return runtime.plan(body); });
 }
 
 void run_gemma(Runtime& runtime, const Checkpoint& gemma, const std::vector<std::int32_t>& ids,

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "ltxmem/core/tensor.hpp"
+#include "runtime/ledger.hpp"
 #include "runtime/resident_weights.hpp"
 #include "video_vae/decoder.hpp"
 #include "video_vae/encoder.hpp"
@@ -65,10 +67,11 @@ void encode_video(Runtime& runtime, const Checkpoint& checkpoint, ltxmem::Tensor
 }
 
 Runtime::Plan plan_encode_video(const Runtime& runtime, const Checkpoint& checkpoint, const ltxmem::Extents<4>& video) {
-  const ltxmem::Extents<4> latent = encoded_extents(config_of(checkpoint), video);
-  return runtime.with_element([&]<class T>() {
-    return runtime.plan(encode_body<T>(runtime, checkpoint, {nullptr, video}, {nullptr, latent}));
-  });
+  VirtualResource nowhere;
+  const ltxmem::Tensor<float, 4> pixels(nowhere, video);
+  ltxmem::Tensor<float, 4> latent(nowhere, encoded_extents(config_of(checkpoint), video));
+  return runtime.with_element(
+      [&]<class T>() { return runtime.plan(encode_body<T>(runtime, checkpoint, pixels.view(), latent.view())); });
 }
 
 void decode_video(Runtime& runtime, const Checkpoint& checkpoint, ltxmem::TensorView<const float, 4> latent,
@@ -91,9 +94,10 @@ void decode_video(Runtime& runtime, const Checkpoint& checkpoint, ltxmem::Tensor
 
 Runtime::Plan plan_decode_video(const Runtime& runtime, const Checkpoint& checkpoint,
                                 const ltxmem::Extents<4>& latent) {
-  return runtime.with_element([&]<class T>() {
-    return runtime.plan(decode_body<T>(runtime, checkpoint, {nullptr, latent}, {}));
-  });
+  VirtualResource nowhere;
+  const ltxmem::Tensor<float, 4> cells(nowhere, latent);
+  return runtime.with_element(
+      [&]<class T>() { return runtime.plan(decode_body<T>(runtime, checkpoint, cells.view(), {})); });
 }
 
 }  // namespace ltx2

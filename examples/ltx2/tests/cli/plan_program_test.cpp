@@ -103,6 +103,10 @@ TEST_CASE("Clips whose sizes overflow are refused by name before anything is pla
     CHECK(ended.code == 2);
     CHECK_THAT(ended.messages, Contains(size[0] + " " + size[1] + ", expected at most"));
   }
+  const Ended least = run_ltx2({"plan", "--num-frames=-9223372036854775808"});
+  CHECK(least.code == 2);
+  CHECK_THAT(least.messages,
+             Contains("--num-frames -9223372036854775808, expected one more than a multiple of 8, such as 1"));
 }
 
 TEST_CASE("A clip whose positions have no room is refused before they are computed", "[cli][plan]") {

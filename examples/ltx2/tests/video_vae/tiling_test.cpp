@@ -6,6 +6,8 @@
 #include <vector>
 
 #include "ltxmem/backend/dry_run/replay.hpp"
+#include "ltxmem/core/tensor.hpp"
+#include "runtime/ledger.hpp"
 #include "tests/support/video_example.hpp"
 #include "video_vae/decoder.hpp"
 #include "video_vae/frame_stream.hpp"
@@ -121,8 +123,9 @@ Seen dry_decode(const Checkpoint& checkpoint, const ltxmem::Extents<3>& cells, s
   Backend backend(DeviceTarget({}, 1));
   ltxmem::Workspace workspace = ltxmem::Workspace::make_virtual(backend.record());
   const VideoDecoder<ltxmem::bfloat16, Backend> decode(*checkpoint.config().video_vae, checkpoint.prefixed("vae."));
-  decode(backend, {nullptr, {cells[0], cells[1], cells[2], 128}}, {1, tile}, workspace,
-         [](Backend&, ltxmem::TensorView<const float, 4>) {});
+  VirtualResource nowhere;
+  const ltxmem::Tensor<float, 4> latent(nowhere, {cells[0], cells[1], cells[2], 128});
+  decode(backend, latent.view(), {1, tile}, workspace, [](Backend&, ltxmem::TensorView<const float, 4>) {});
   const ltxmem::Record& record = backend.record();
   Seen seen{record.totals(),
             {},
