@@ -254,7 +254,7 @@ TEST_CASE("A process whose address space is limited refuses what does not fit, a
       "check", golden_path("cases/transformer/v23_t2v.safetensors"), "--models", models.folder(), "--threads", "1"};
   for (const Words& words : {generate, plan, check}) {
     CAPTURE(words.front());
-    for (const std::size_t mebibytes : {100, 200, 400}) {
+    for (const std::size_t mebibytes : {100UL, 200UL, 400UL}) {
       CAPTURE(mebibytes);
       const Ended ended = run_limited(mebibytes * 1024, words);
       CHECK(ended.code == 3);
