@@ -38,6 +38,8 @@ TEST_CASE("budget: no budget refuses nothing") {
 
 TEST_CASE("budget: what is kept in reserve is not to be used") {
   CHECK_NOTHROW(expects_fit(peaks, budgets(1100, 350, 100)));
+  CHECK(budgets(1100, 350, 100)[0].plannable_bytes() == 1000);
+  CHECK(budgets(99, 350, 100)[0].plannable_bytes() == 0);
   CHECK_THROWS_AS(expects_fit(peaks, budgets(1099, 350, 100)), DoesNotFit);
 }
 

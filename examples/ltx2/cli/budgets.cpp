@@ -19,9 +19,6 @@ namespace {
 using ltxmem::MemoryBudget;
 using ltxmem::MemorySpace;
 
-/// Those of the CPU, all of the same memory.
-const std::vector<MemorySpace> every_space{MemorySpace::device, MemorySpace::pinned, MemorySpace::host};
-
 /// Address space that a thread reserves and hardly uses, with the GNU C library: 8 MiB of stack, 64 MiB of heap.
 constexpr std::size_t reserve_per_thread_bytes = std::size_t{72} << 20;
 
@@ -55,7 +52,7 @@ std::vector<MemoryBudget> stated_budgets(const ExecutionOptions& options, std::o
   }
   if (const std::optional<std::size_t> space = available_address_space(); space && !card_bytes) {
     const int threads = thread_count(options.threads) + options.ranks.value_or(1);
-    budgets.push_back({"address space", every_space, *space,
+    budgets.push_back({"address space", host_spaces(ltxmem::DeviceKind::cpu), *space,
                        default_reserve_bytes + static_cast<std::size_t>(threads) * reserve_per_thread_bytes});
   }
   return budgets;
@@ -68,15 +65,15 @@ std::vector<MemoryBudget> budgets_of_run(const ExecutionOptions& options, std::o
     budgets.push_back({"device", {MemorySpace::device}, free_bytes, default_reserve_bytes});
   }
   if (options.host_budget.empty()) {
-    const std::vector<MemorySpace> beside_card{MemorySpace::pinned, MemorySpace::host};
-    budgets.push_back({"host", card_bytes ? beside_card : every_space, available_host_memory(), default_reserve_bytes});
+    const auto kind = card_bytes ? ltxmem::DeviceKind::cuda : ltxmem::DeviceKind::cpu;
+    budgets.push_back({"host", host_spaces(kind), available_host_memory(), default_reserve_bytes});
   }
   return budgets;
 }
 
 std::size_t host_bytes_of(const std::vector<MemoryBudget>& budgets) {
   for (const MemoryBudget& budget : budgets) {
-    if (budget.name == "host") return budget.bytes - std::min(budget.bytes, budget.reserve_bytes);
+    if (budget.name == "host") return budget.plannable_bytes();
   }
   return std::numeric_limits<std::size_t>::max();
 }

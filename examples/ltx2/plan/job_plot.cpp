@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/job_plot.hpp"
 
-#include <algorithm>
 #include <utility>
 
 namespace ltx2 {
@@ -18,8 +17,7 @@ MemoryPlot job_plot(const JobPlan& plan, std::string title) {
   }
   for (const ltxmem::MemoryBudget& budget : plan.report.budgets) {
     if (budget.spaces.size() != 1) continue;  // a line needs one lane
-    plot.budget_bytes[static_cast<std::size_t>(budget.spaces[0])] =
-        budget.bytes - std::min(budget.bytes, budget.reserve_bytes);
+    plot.budget_bytes[static_cast<std::size_t>(budget.spaces[0])] = budget.plannable_bytes();
   }
   return plot;
 }

@@ -45,14 +45,11 @@ JobPlan plan_once(const GenerateRequest& request, Models& models, const Settings
   return {std::move(runtime.report())};
 }
 
-/// The most of the host's memory that a stage takes: on the CPU the device's is that as well.
+/// The most of the host's memory that a stage takes.
 std::size_t host_peak(const Report& plan) {
-  const bool is_host = plan.settings.device.kind == ltxmem::DeviceKind::cpu;
+  const std::vector<ltxmem::MemorySpace> spaces = host_spaces(plan.settings.device.kind);
   std::size_t most = 0;
-  for (const StageReport& stage : plan.stages) {
-    const auto [device, pinned, host] = stage.planned_peak;
-    most = std::max(most, (is_host ? device : 0) + pinned + host);
-  }
+  for (const StageReport& stage : plan.stages) most = std::max(most, stage.planned_bytes(spaces));
   return most;
 }
 
@@ -67,7 +64,7 @@ std::size_t weight_bytes(const Checkpoint& checkpoint) {
 JobPlan plan_job(const GenerateRequest& request, Models& models, const Settings& settings,
                  const Runtime::DryRun& dry_run, std::size_t image_bytes, std::size_t host_bytes) {
   JobPlan plan = plan_once(request, models, settings, dry_run, image_bytes);
-  if (!settings.weights.stream || settings.weights.page_cache_bytes != WeightPlacement{}.page_cache_bytes) return plan;
+  if (!settings.weights.stream || settings.weights.page_cache_bytes != WeightPlacement::all_cached) return plan;
   const std::size_t left = host_bytes - std::min(host_bytes, host_peak(plan.report));
   if (left >= weight_bytes(models.model())) return plan;
   Settings with_less = settings;

@@ -26,12 +26,14 @@ ltxmem::Tensor<std::byte, 1> note_writer(Runtime& runtime, const GenerateRequest
 /// Plans everything that `generate` does, from the text to pictures and sound, by running the same code dry: no weight
 /// is read, nothing that grows with the clip but a few values per token (positions, masks) is stored or computed.
 ///
-/// The request has its guidance and steps in it, as run_pipeline wants it. image_bytes: see note_images. host_bytes: what
-/// the host has; where the job leaves less of them than streamed weights need, the page cache keeps only so much of
-/// them, unless the settings say how much.
-/// Throws  what the run would throw for requests and models that do not fit each other; Cancelled
+/// The request has its guidance and steps in it, as run_pipeline wants it.
+///
+/// image_bytes  see note_images
+/// host_bytes   what the host has; where the job leaves less of them than streamed weights need, the page cache keeps
+///              only so much of them, unless the settings say how much
+/// Throws       what the run would throw for requests and models that do not fit each other; Cancelled
 JobPlan plan_job(const GenerateRequest& request, Models& models, const Settings& settings,
                  const Runtime::DryRun& dry_run, std::size_t image_bytes = 0,
-                 std::size_t host_bytes = WeightPlacement{}.page_cache_bytes);
+                 std::size_t host_bytes = WeightPlacement::all_cached);
 
 }  // namespace ltx2

@@ -188,9 +188,7 @@ class Search {
   }
 
   static std::size_t need(const StageReport& stage, const ltxmem::MemoryBudget& budget) {
-    std::size_t bytes = budget.reserve_bytes;
-    for (const ltxmem::MemorySpace space : budget.spaces) bytes += stage.planned_peak[static_cast<std::size_t>(space)];
-    return bytes;
+    return budget.reserve_bytes + stage.planned_bytes(budget.spaces);
   }
 
   std::span<const ltxmem::MemoryBudget> budgets_;

@@ -63,12 +63,12 @@ std::optional<std::size_t> available_in_control_groups(const std::filesystem::pa
     std::string controllers;
     std::string path;
     std::getline(std::getline(std::getline(fields, hierarchy, ':'), controllers, ':'), path);
-    const bool is_first = ("," + controllers + ",").find(",memory,") != std::string::npos;
-    if (!is_first && hierarchy != "0") continue;
-    const std::filesystem::path root = is_first ? mount / "memory" : mount;
+    const bool is_version_1 = ("," + controllers + ",").find(",memory,") != std::string::npos;
+    if (!is_version_1 && hierarchy != "0") continue;
+    const std::filesystem::path root = is_version_1 ? mount / "memory" : mount;
     // In a container the path may be that outside of it; the container's own group is then the root.
     for (std::filesystem::path group = std::filesystem::path(path).relative_path();; group = group.parent_path()) {
-      least = std::min(least, left_in_group(root / group, is_first ? version_1 : version_2).value_or(without_end));
+      least = std::min(least, left_in_group(root / group, is_version_1 ? version_1 : version_2).value_or(without_end));
       if (group.empty()) break;
     }
   }

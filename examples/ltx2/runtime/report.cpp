@@ -74,8 +74,8 @@ nlohmann::ordered_json rank_json(const RankReport& rank, std::size_t number, boo
 
 void add_budgets(nlohmann::ordered_json& json, const std::vector<ltxmem::MemoryBudget>& budgets) {
   for (const ltxmem::MemoryBudget& budget : budgets) {
-    const std::size_t reserve = std::min(budget.bytes, budget.reserve_bytes);
-    json["budget_bytes"][budget.name] = budget.bytes - reserve;
+    const std::size_t reserve = budget.bytes - budget.plannable_bytes();
+    json["budget_bytes"][budget.name] = budget.plannable_bytes();
     if (reserve > 0) json["reserve_bytes"][budget.name] = reserve;
   }
 }
@@ -125,6 +125,12 @@ double Report::seconds() const {
   return sum;
 }
 
+std::size_t StageReport::planned_bytes(std::span<const ltxmem::MemorySpace> spaces) const {
+  std::size_t sum = 0;
+  for (const ltxmem::MemorySpace space : spaces) sum += planned_peak[static_cast<std::size_t>(space)];
+  return sum;
+}
+
 double StageReport::predicted_seconds() const {
   return std::accumulate(planned_seconds.begin(), planned_seconds.end(), 0.0);
 }
@@ -158,7 +164,7 @@ nlohmann::ordered_json to_json(const Settings& settings) {
   std::string weights;
   for (const double weight : ranks.weights) weights += (weights.empty() ? "" : ",") + nlohmann::json(weight).dump();
   if (!weights.empty()) json["rank-weights"] = weights;
-  if (settings.weights.page_cache_bytes != WeightPlacement{}.page_cache_bytes) {
+  if (settings.weights.page_cache_bytes != WeightPlacement::all_cached) {
     json["page-cache"] = settings.weights.page_cache_bytes;
   }
   return json;

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -63,6 +64,8 @@ struct StageReport {
   std::vector<PlannedPart> parts;     ///< of a dry run; of several ranks, the first
 
   double predicted_seconds() const;
+  /// The planned peaks of some spaces together, as a run holds them.
+  std::size_t planned_bytes(std::span<const ltxmem::MemorySpace> spaces) const;
 };
 
 /// Everything that --report writes. Peaks of the whole run are the maxima over its stages.

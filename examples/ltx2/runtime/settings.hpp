@@ -28,8 +28,9 @@ struct WeightPlacement {
   /// The device reads host memory (the CPU): weights that are not streamed are used where the file is mapped. False:
   /// they are copied to the device and count as its memory.
   bool device_reads_files = true;
+  static constexpr std::size_t all_cached = std::numeric_limits<std::size_t>::max();
   /// Memory that the host has left for the page cache. Streamed blocks that do not fit are dropped from it after use.
-  std::size_t page_cache_bytes = std::numeric_limits<std::size_t>::max();
+  std::size_t page_cache_bytes = all_cached;
 
   bool in_place() const noexcept { return !stream && device_reads_files; }
 };
@@ -38,6 +39,13 @@ struct WeightPlacement {
 inline std::string device_text(const ltxmem::Device& device) {
   if (device.kind == ltxmem::DeviceKind::cpu) return "cpu";
   return device.index == 0 ? "cuda" : "cuda:" + std::to_string(device.index);
+}
+
+/// The spaces that are memory of the host: on the CPU the device's is that as well.
+inline std::vector<ltxmem::MemorySpace> host_spaces(ltxmem::DeviceKind kind) {
+  using ltxmem::MemorySpace;
+  if (kind == ltxmem::DeviceKind::cpu) return {MemorySpace::device, MemorySpace::pinned, MemorySpace::host};
+  return {MemorySpace::pinned, MemorySpace::host};
 }
 
 /// As the option --weights says it: "resident" or "stream:SLOTS".

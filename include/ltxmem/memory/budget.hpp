@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <optional>
 #include <span>
@@ -25,6 +26,9 @@ struct MemoryBudget {
   std::vector<MemorySpace> spaces;
   std::size_t bytes = 0;
   std::size_t reserve_bytes = 0;
+
+  /// What the reserve leaves to plans.
+  std::size_t plannable_bytes() const noexcept { return bytes - std::min(bytes, reserve_bytes); }
 };
 
 /// A plan that needs more than a budget has. Thrown before any work begins.

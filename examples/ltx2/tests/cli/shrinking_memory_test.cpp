@@ -106,6 +106,18 @@ Here run_here(std::vector<std::string> words, const std::string& message_file) {
   return here;
 }
 
+/// How often a run asks, by a counter of requests: once for what stays for good (tables, threads' own memory), once to
+/// count. What it wrote is removed.
+std::int64_t requests_of_run(const std::vector<std::string>& words, const std::string& message_file,
+                             const std::string& folder, std::atomic<std::int64_t>& counter) {
+  REQUIRE(run_here(words, message_file).code == 0);
+  counter = 0;
+  REQUIRE(run_here(words, message_file).code == 0);
+  const std::int64_t count = counter;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) std::filesystem::remove(entry.path());
+  return count;
+}
+
 }  // namespace
 
 TEST_CASE("Memory that becomes less during generate ends it with 4, a named stage, no file and no memory held",
@@ -115,13 +127,8 @@ TEST_CASE("Memory that becomes less during generate ends it with 4, a named stag
   const std::string messages = scratch / "messages";
   const std::vector<std::string> words =
       TinyModels::get().generate(folder / "clip.y4m", {"--scheme", "E3", "--weights", "stream"});
-  // Once for what stays for good (tables, threads' own memory), once to count.
-  REQUIRE(run_here(words, messages).code == 0);
-  requests = 0;
-  REQUIRE(run_here(words, messages).code == 0);
-  const std::int64_t count = requests;
+  const std::int64_t count = requests_of_run(words, messages, folder.path(), requests);
   REQUIRE(count > 10);
-  for (const auto& entry : std::filesystem::directory_iterator(folder.path())) std::filesystem::remove(entry.path());
 
   std::mt19937 random(4);
   std::set<std::int64_t> points{0, count - 1};
@@ -154,11 +161,7 @@ TEST_CASE("A small request that the heap refuses ends generate with 4, a named s
   const ScratchFolder folder;
   const std::string messages = scratch / "messages";
   const std::vector<std::string> words = TinyModels::get().generate(folder / "clip.y4m");
-  REQUIRE(run_here(words, messages).code == 0);
-  small_requests = 0;
-  REQUIRE(run_here(words, messages).code == 0);
-  const std::int64_t count = small_requests;
-  for (const auto& entry : std::filesystem::directory_iterator(folder.path())) std::filesystem::remove(entry.path());
+  const std::int64_t count = requests_of_run(words, messages, folder.path(), small_requests);
   std::set<std::string> stages;
   for (int part = 5; part < 20; ++part) {
     const std::int64_t point = count * part / 20;

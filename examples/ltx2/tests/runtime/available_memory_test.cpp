@@ -9,7 +9,7 @@
 #include <string>
 
 #include "support/catch.hpp"
-#include "support/temporary_folder.hpp"
+#include "tests/support/scratch.hpp"
 
 using namespace ltx2;
 
@@ -21,16 +21,16 @@ class Groups {
   explicit Groups(const std::string& membership) { write("membership", membership); }
 
   void write(const std::string& name, const std::string& text) {
-    const std::filesystem::path path = folder_.path() / std::filesystem::path(name);
+    const std::filesystem::path path = folder_ / name;
     std::filesystem::create_directories(path.parent_path());
     std::ofstream(path) << text << '\n';
   }
   std::optional<std::size_t> left() const {
-    return available_in_control_groups(folder_.path() / "membership", folder_.path());
+    return available_in_control_groups(folder_ / "membership", folder_.path());
   }
 
  private:
-  ltxmem::test::TemporaryFolder folder_;
+  test::ScratchFolder folder_;
 };
 
 }  // namespace
