@@ -88,12 +88,21 @@ struct Granule {
   static constexpr std::uint32_t several = ~0U;
   std::uint32_t write_block = 0, write_thread = 0, write_epoch = 0, write_warp_epoch = 0;
   std::uint32_t read_block = 0, read_thread = 0, read_warp = 0, read_epoch = 0, read_warp_epoch = 0;
-  bool initialised = false;
   bool in_flight = false;
 };
 
 /// Granules are two bytes, the narrowest element that kernels store.
 inline constexpr std::size_t granule_bytes = 2;
+
+/// What is known of some memory, granule by granule. Whether anybody wrote them lies apart: copies and products of the
+/// doubles ask for that alone, of megabytes at a time.
+struct Shadow {
+  explicit Shadow(std::size_t bytes = 0, bool initialised = false)
+      : granules((bytes + granule_bytes - 1) / granule_bytes), written(granules.size(), initialised ? 1 : 0) {}
+
+  std::vector<Granule> granules;
+  std::vector<std::uint8_t> written;
+};
 
 struct Block {
   Extent3 grid, extent, index;
@@ -111,7 +120,7 @@ struct Block {
   Options options;
   char* shared = nullptr;
   std::size_t shared_bytes = 0;
-  std::vector<Granule> shared_granules;
+  Shadow shared_shadow;
   std::uintptr_t call_begin = 0, call_end = 0;
   void (*body)(const void*) = nullptr;
   std::string fault;

@@ -21,7 +21,7 @@ struct Allocation {
   std::uintptr_t end = 0;
   std::string name;
   bool writable = false;
-  std::vector<Granule> granules;
+  Shadow shadow;
   const char* forbidden = nullptr;  // why nobody may use it
 };
 
@@ -81,27 +81,28 @@ void note_read(Granule& g) {
   g.read_warp_epoch = self->warp->epoch;
 }
 
-void touch(Granule& g, bool write, const Site& site, const std::string& space) {
+void touch(Shadow& shadow, std::size_t index, bool write, const Site& site, const std::string& space, bool shared) {
+  Granule& g = shadow.granules[index];
   if (g.in_flight) {
     note_finding(write ? "race: write under a cp.async in flight" : "race: read of a cp.async in flight", site,
                  space + other(g.write_block, g.write_thread));
-  } else if (write_unordered(g, space == "shared memory")) {
+  } else if (write_unordered(g, shared)) {
     note_finding(write ? "race: write after write" : "race: read after write", site,
                  space + other(g.write_block, g.write_thread));
   }
   if (!write) {
-    if (!g.initialised) note_finding("read of uninitialised memory", site, space);
+    if (shadow.written[index] == 0) note_finding("read of uninitialised memory", site, space);
     note_read(g);
     return;
   }
-  if (reads_unordered(g, space == "shared memory")) {
+  if (reads_unordered(g, shared)) {
     note_finding("race: write after read", site, space + other(g.read_block, g.read_thread));
   }
   g.write_block = block->number;
   g.write_thread = self->index + 1;
   g.write_epoch = block->epoch;
   g.write_warp_epoch = self->warp->epoch;
-  g.initialised = true;
+  shadow.written[index] = 1;
 }
 
 // Passes that the 32 banks of 4 bytes need for these addresses: words of one bank wait for each other.
@@ -179,7 +180,7 @@ void check_access(std::uintptr_t address, std::size_t bytes, bool write, const S
   if (shared) {
     const std::uintptr_t offset = address - reinterpret_cast<std::uintptr_t>(block->shared);
     for (std::size_t g = offset / granule_bytes; g <= (offset + bytes - 1) / granule_bytes; ++g) {
-      touch(block->shared_granules[g], write, site, shared_memory);
+      touch(block->shared_shadow, g, write, site, shared_memory, true);
     }
     (write ? counters.shared_stored_bytes : counters.shared_loaded_bytes) += bytes;
   } else if (auto* found = find_allocation(address)) {
@@ -189,7 +190,7 @@ void check_access(std::uintptr_t address, std::size_t bytes, bool write, const S
     if (write && !allocation.writable) fault("write to read-only " + allocation.name, site);
     const std::uintptr_t offset = address - found->first;
     for (std::size_t g = offset / granule_bytes; g <= (offset + bytes - 1) / granule_bytes; ++g) {
-      touch(allocation.granules[g], write, site, allocation.name);
+      touch(allocation.shadow, g, write, site, allocation.name, false);
     }
     (write ? counters.global_stored_bytes : counters.global_loaded_bytes) += bytes;
   } else {
@@ -199,7 +200,7 @@ void check_access(std::uintptr_t address, std::size_t bytes, bool write, const S
     if (!write && (constant || parameter)) return;
     fault(std::string("out of bounds ") + (write ? "write" : "read") + " of " + std::to_string(bytes) + " bytes", site);
   }
-  if (log) {
+  if (log && block->options.patterns) {
     self->warp->accesses.push_back(
         {site, write ? 1U : 0U, self->lane, address, static_cast<std::uint32_t>(bytes), shared});
   }
@@ -208,7 +209,7 @@ void check_access(std::uintptr_t address, std::size_t bytes, bool write, const S
 void mark_in_flight(const AsyncCopy& copy, bool in_flight) {
   const auto offset = static_cast<std::size_t>(copy.to - block->shared);
   for (std::size_t g = offset / granule_bytes; g <= (offset + copy.bytes - 1) / granule_bytes; ++g) {
-    Granule& granule = block->shared_granules[g];
+    Granule& granule = block->shared_shadow.granules[g];
     granule.in_flight = in_flight;
     granule.write_epoch = block->epoch;
     granule.write_warp_epoch = self->warp->epoch;
@@ -253,45 +254,41 @@ void count_accesses(Warp& warp) {
 
 void track(const void* data, std::size_t bytes, const char* name, bool writable, bool initialised) {
   const auto begin = reinterpret_cast<std::uintptr_t>(data);
-  Granule granule;
-  granule.initialised = initialised;
-  const std::size_t count = (bytes + granule_bytes - 1) / granule_bytes;
-  allocations()[begin] = {begin + bytes, name, writable, std::vector<Granule>(count, granule)};
+  allocations()[begin] = {begin + bytes, name, writable, Shadow(bytes, initialised)};
 }
 
 void forbid(const void* data, const char* why) {
   Allocation& allocation = allocations().at(reinterpret_cast<std::uintptr_t>(data));
   allocation.forbidden = why;
-  allocation.granules = std::vector<Granule>();  // and not = {}, which keeps the memory
+  allocation.shadow = Shadow(0, false);
 }
 
 namespace {
-// The granules that the bytes lie in; empty outside of tracked memory.
-std::span<Granule> granules_of(const void* data, std::size_t bytes) {
+// Which granules of the bytes have been written; empty outside of tracked memory.
+std::span<std::uint8_t> written(const void* data, std::size_t bytes) {
   const auto address = reinterpret_cast<std::uintptr_t>(data);
   auto* found = find_allocation(address);
   if (found == nullptr || found->second.forbidden != nullptr || bytes == 0) return {};
   const std::size_t first = (address - found->first) / granule_bytes;
   const std::size_t last = (address - found->first + bytes - 1) / granule_bytes;
-  return std::span(found->second.granules).subspan(first, last - first + 1);
+  return std::span(found->second.shadow.written).subspan(first, last - first + 1);
 }
 }  // namespace
 
 bool initialised(const void* data, std::size_t bytes) {
-  const std::span<Granule> granules = granules_of(data, bytes);
-  return std::all_of(granules.begin(), granules.end(), [](const Granule& g) { return g.initialised; });
+  const std::span<const std::uint8_t> granules = written(data, bytes);
+  return std::find(granules.begin(), granules.end(), 0) == granules.end();
 }
 
 void note_write(const void* data, std::size_t bytes) {
-  for (Granule& granule : granules_of(data, bytes)) granule.initialised = true;
+  const std::span<std::uint8_t> granules = written(data, bytes);
+  std::fill(granules.begin(), granules.end(), std::uint8_t{1});
 }
 
 void note_copy(const void* to, const void* from, std::size_t bytes) {
-  const std::span<const Granule> source = granules_of(from, bytes);
-  const std::span<Granule> target = granules_of(to, bytes);
-  for (std::size_t i = 0; i < std::min(source.size(), target.size()); ++i) {
-    target[i].initialised = source[i].initialised;
-  }
+  const std::span<const std::uint8_t> source = written(from, bytes);
+  const std::span<std::uint8_t> target = written(to, bytes);
+  std::copy_n(source.begin(), std::min(source.size(), target.size()), target.begin());
 }
 
 void untrack(const void* data) {

@@ -159,7 +159,7 @@ void run_block() {
   b.at_barrier = 0;
   b.epoch = 1;
   b.ready.clear();
-  b.shared_granules.assign((b.shared_bytes + granule_bytes - 1) / granule_bytes, {});
+  b.shared_shadow = Shadow(b.shared_bytes);
   std::memset(b.shared, 0xff, b.shared_bytes);
   b.warps.assign((b.threads_count + 31) / 32, {});
   for (unsigned i = 0; i < b.threads_count; ++i) {

@@ -27,6 +27,7 @@ using Where = std::source_location;
 struct Options {
   std::uint64_t seed = 0;     ///< 0: threads and blocks in order; otherwise a random order of both
   bool early_copies = false;  ///< cp.async lands when issued instead of when waited for
+  bool patterns = true;       ///< count sectors and wavefronts, which takes most of the time; the checks never rest
 };
 
 /// Sums over all blocks of a launch. Bytes are those that instructions asked for; caches are not modelled.

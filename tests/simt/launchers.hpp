@@ -45,6 +45,19 @@ Report run_product_factors(float strength, const float* scale, float beta, float
 template <class From, class To>
 Report run_cast(Rows<const From> from, Rows<To> to, std::int64_t rows, std::int64_t columns, int width,
                 const Options& options);
+/// y[i] = 2 x[i], by calls, or by calls of five parts.
+struct Doubled {
+  const float* x;
+  float* y;
+  LTXMEM_HOST_DEVICE void operator()(std::int64_t i) const { y[i] = 2.0F * x[i]; }
+};
+struct DoubledByParts : Doubled {
+  static constexpr std::int64_t parts = 5;
+  LTXMEM_HOST_DEVICE void part(std::int64_t i, std::int64_t part) const { Doubled::operator()(i* parts + part); }
+};
+/// fn is one of these two.
+template <class Fn>
+Report run_for_each(const Fn& fn, std::int64_t count, const Options& options);
 /// Places is ConvolutionPlaces or TransposedPlaces of T.
 template <class T, class Places>
 Report run_convolution(const ltxmem::cuda::ConvolutionKernelArguments<Places>& arguments, const Options& options);

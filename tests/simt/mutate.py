@@ -4,18 +4,22 @@
 
 """Makes one mistake at a time in the CUDA kernels and expects the tests on the executor to fail.
 
-  mutate.py --root REPOSITORY --work DIR --compiler g++ --catch LIBRARY --objects FILE... [--sample N] [--seed S] [--only TEXT]
+  mutate.py --root REPOSITORY --work DIR --compiler g++ --catch LIBRARY --objects FILE... [--sample N] [--seed S]
+            [--only TEXT] [--limit SECONDS]
 
-Deletes every barrier, wait and commit of the kernels, then removes guards and swaps operands from the list below. Each
-mutant is compiled into simt_tests in place of the kernels it concerns. The last line is "N passed, N failed": a mutant
-passes when a test fails on it. --sample takes a random choice of N, whose seed is printed.
+Deletes every barrier, wait and commit of the kernels, lets every guard through, one after another, then makes the
+mistakes of the list below, which swap operands for the most part. Each mutant is compiled into simt_tests in place of the
+kernels it concerns. The last line is "N passed, N failed": a mutant passes when a test fails on it, not when it takes long
+(--limit seconds) or is killed. --sample takes a random choice of N, whose seed is printed.
 """
 
 import argparse
 import concurrent.futures
+import os
 import pathlib
 import random
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -51,10 +55,6 @@ EDITS = [
     (FLASH, "(scores[2 * k][0], scores[2 * k][1])", "(scores[2 * k][1], scores[2 * k][0])", 1),
     (FLASH, "head / a.heads_per_kv_head * head_dim", "head * head_dim", 1),
     (FLASH, "log2_e * load(a.mask", "load(a.mask", 1),
-    (FLASH, "if (row < a.queries)", "if (true)", 1),
-    (FLASH, "if (row < a.queries)", "if (true)", 2),
-    (FLASH, "if (lane % 4 == 0)", "if (true)", 1),
-    (FLASH, "if (begin >= end) return;", "", 1),
     (FLASH, "row0 + i / 2 * 8", "row0 + i % 2 * 8", 1),
     (PLAIN, "last + lead + 1", "last + lead", 1),
     (PLAIN, "first + lead + 1 - window", "first + lead + 2 - window", 1),
@@ -69,19 +69,10 @@ EDITS = [
     (PLAIN, "const bool valid = tile + key < a.keys;", "const bool valid = true;", 1),
     (PLAIN, "sum * factor", "sum", 1),
     (PLAIN, "weight, key);", "weight, key ^ 1);", 1),
-    (PLAIN, "if (d < head_dim)", "if (true)", 1),
-    (PLAIN, "if (!present) return;", "", 1),
-    (PLAIN, "if (lane != 0) return;", "", 1),
     (PLAIN, "plain_head_limit + 1]", "plain_head_limit]", 1),
-    (STATE, "if (work.row >= rows) return;", "", 1),
-    (STATE, "if (work.row >= rows) return;", "", 2),
-    (STATE, "if (work.row >= rows) return;", "", 3),
-    (STATE, "if (work.lane != 0) return;", "", 1),
-    (STATE, "if (work.lane == 0)", "if (true)", 1),
     (STATE, "-std::numeric_limits<float>::infinity()", "0.0F", 1),
     (STATE, "merge.factor_a", "merge.factor_b", 1),
     (STATE, "factor *= load(gate", "factor += load(gate", 1),
-    (ROWS, "if (threadIdx.x % 32 == 0)", "if (true)", 1),
     (ROWS, "distance > 0", "distance > 1", 1),
     (ROWS, "index == nullptr ? 0", "true ? 0", 1),
     (ROWS, "value < other ? other", "other < value ? other", 1),
@@ -95,10 +86,7 @@ EDITS = [
     (NORM, "a.first_slot + slot", "slot", 1),
     (NORM, "if (a.row_factors != nullptr)", "if (false)", 1),
     (NORM, "c < width; c += row_threads", "c + 1 < width; c += row_threads", 1),
-    (NORM, "if (threadIdx.x == 0) store(factors", "store(factors", 1),
-    (ELEMENTWISE, "if (work.column >= columns) return;", "", 1),
     (ELEMENTWISE, "static_cast<To>(static_cast<float>(piece.at[i]))", "To(0.0F)", 1),
-    (LINEAR, "if (work.column >= a.columns) return;", "", 1),
     (LINEAR, "value.at[i] += more.at[i];", "", 1),
     (LINEAR, "value.at[i] += a.bias.at(work.column + i);", "value.at[i] += a.bias.at(work.column);", 1),
     (LINEAR, "value.at[i] *= load(gate + i);", "value.at[i] *= load(gate);", 1),
@@ -107,10 +95,7 @@ EDITS = [
     (CONVOLUTION, "present && first + row < a.positions", "present", 1),
     (CONVOLUTION, "present && first_output + row < a.outputs", "present", 1),
     (CONVOLUTION, "channel + low < a.channels", "true", 1),
-    (CONVOLUTION, "if (first + high + 16 * i < a.positions)", "if (true)", 1),
-    (CONVOLUTION, "if (output < a.outputs)", "if (true)", 1),
     (CONVOLUTION, "sums[i][j] * scale", "sums[i][j]", 1),
-    (CONVOLUTION, "if (from != nullptr) value", "value", 1),
     (CONVOLUTION, "before ? 0 : in[axis] - 1", "before ? in[axis] - 1 : 0", 1),
     (CONVOLUTION, "2 * (in[axis] - 1) - at", "2 * in[axis] - 1 - at", 1),
     (CONVOLUTION, "taps[axis] * dilation[axis]", "taps[axis]", 1),
@@ -120,6 +105,16 @@ EDITS = [
     (CONVOLUTION, "output * kernel + tap", "output + tap", 1),
     (CONVOLUTION, "[convolution_tile + 2]", "[convolution_tile]", 1),
 ]
+
+# Guards without which nothing changes but time, and why.
+UNSEEN = {
+    (FLASH, "if (!sees_all) {"): "pair by pair, the same pairs are hidden and the mask is absent",
+    (FLASH, "if (!keep_queries || tile == begin) {"): "the same rows of q are read again from shared memory",
+    (CONVOLUTION, "if (padding[axis] == Padding::reflect) at = before ? -at : 2 * (in[axis] - 1) - at;"):
+        "what replicate has chosen reflects to itself",
+    (NORM, "if (a.residual.data != nullptr) value += static_cast<float>(before.at[i]);"): "zeros are added",
+    (LINEAR, "if (a.residual.data != nullptr) value.at[i] += static_cast<float>(before.at[i]);"): "zeros are added",
+}
 
 CONCERNS = {FLASH: ["attention_kernels"], PLAIN: ["attention_kernels"], STATE: ["attention_kernels"],
             NORM: ["row_kernels"], ELEMENTWISE: ["row_kernels"], LINEAR: ["row_kernels"],
@@ -139,14 +134,16 @@ def position(text, path, old, occurrence):
     return at
 
 
-def verdict(command):
+def verdict(command, limit, surroundings=()):
     """Of a mutant's program: caught and by what, or what is wrong."""
     try:
-        run = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        run = subprocess.run(command, capture_output=True, text=True, timeout=limit, env={**os.environ, **dict(surroundings)})
     except subprocess.TimeoutExpired:
         return "TOO SLOW", ""  # the executor ends deadlocks itself, so this says nothing about the mutant
     if run.returncode == 0:
         return "SURVIVED", ""
+    if run.returncode == -signal.SIGKILL:
+        return "KILLED", ""  # by somebody else: no check failed
     if run.returncode < 0:
         return "caught", f"by signal {-run.returncode}"
     return "caught", next((line.strip()[:120] for line in run.stdout.splitlines()
@@ -154,20 +151,42 @@ def verdict(command):
                           "by a wrong value")
 
 
-def mutants(root):
+def guards(text):
+    """(begin, end) of every condition of an if, and what stands for it when the guard is gone: an early end never happens,
+    anything else always does."""
+    for match in re.finditer(r"\bif \(", text):
+        depth, end = 1, match.end()
+        while depth > 0:
+            depth += {"(": 1, ")": -1}.get(text[end], 0)
+            end += 1
+        yield match.end(), end - 1, "false" if re.match(r"\s*(return|continue)\b", text[end:]) else "true"
+
+
+def mutants(options):
     """(name, file, mutated text), one after another; an edit that no longer applies is an error of this script."""
+    root = options.root
     found = []
+
+    def add(name, path, text):
+        if all(text != other for _, _, other in found):
+            found.append((name, path, text))
+
     for path in [ROWS, *sorted(f"kernels/{p.name}" for p in (root / FOLDER / "kernels").glob("*.cuh"))]:
         lines = (root / FOLDER / path).read_text().splitlines(keepends=True)
         for number, line in enumerate(lines):
             if STATEMENT.match(line.rstrip("\n")):
                 text = "".join(lines[:number] + ["\n"] + lines[number + 1:])
-                found.append((f"{path}:{number + 1}: delete {line.strip()}", path, text))
+                add(f"{path}:{number + 1}: delete {line.strip()}", path, text)
+        text = "".join(lines)
+        for begin, end, instead in guards(text):
+            number = text.count("\n", 0, begin)
+            if (path, lines[number].strip()) not in UNSEEN:
+                add(f"{path}:{number + 1}: {text[begin:end]} -> {instead}", path, text[:begin] + instead + text[end:])
     for path, old, new, occurrence in EDITS:
         text = (root / FOLDER / path).read_text()
         at = position(text, path, old, occurrence)
         line = text.count("\n", 0, at) + 1
-        found.append((f"{path}:{line}: {old} -> {new or 'nothing'}", path, text[:at] + new + text[at + len(old):]))
+        add(f"{path}:{line}: {old} -> {new or 'nothing'}", path, text[:at] + new + text[at + len(old):])
     return found
 
 
@@ -196,7 +215,7 @@ def try_mutant(options, index, mutant):
                          capture_output=True, text=True)
     if run.returncode != 0:
         return name, "DOES NOT LINK", run.stderr[:600]
-    result = verdict([str(program), CASES[path], "--abort"])
+    result = verdict([str(program), CASES[path], "--abort"], options.limit)
     for file in [program, *map(pathlib.Path, replaced)]:
         file.unlink()
     return name, *result
@@ -212,8 +231,9 @@ def run(parser, mutants, try_mutant):
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--only", default="")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--limit", type=int, default=300)
     options = parser.parse_args()
-    chosen = [mutant for mutant in mutants(options.root) if options.only in mutant[0]]
+    chosen = [mutant for mutant in mutants(options) if options.only in mutant[0]]
     print(f"{len(chosen)} mutants", flush=True)
     if options.sample:
         print(f"a sample of {options.sample}, seed {options.seed}", flush=True)

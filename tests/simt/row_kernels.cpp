@@ -57,6 +57,14 @@ Report run_cast(Rows<const From> from, Rows<To> to, std::int64_t rows, std::int6
   return launch(kernel, element_grid(rows, columns, width), {cuda::row_threads}, 0, options, from, to, columns);
 }
 
+template <class Fn>
+Report run_for_each(const Fn& fn, std::int64_t count, const Options& options) {
+  const std::int64_t threads = count * cuda::threads_of_call<Fn>;
+  return launch(&cuda::for_each_item<Fn>, element_grid(1, threads, 1), {cuda::row_threads}, 0, options, fn, count);
+}
+template Report run_for_each(const Doubled&, std::int64_t, const Options&);
+template Report run_for_each(const DoubledByParts&, std::int64_t, const Options&);
+
 // NOLINTBEGIN
 #define SIMT_ROWS(T)                                                                                               \
   template Report run_norm(const cuda::NormKernelArguments<T>&, std::int64_t, int, const Options&);                \

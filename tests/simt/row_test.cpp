@@ -101,6 +101,53 @@ TEMPLATE_TEST_CASE("norm with weight, modulation, activation and residual agrees
   }
 }
 
+TEMPLATE_TEST_CASE("norms without weights, tables or residual load nothing but the row", "[norm][head norm][quick]",
+                   float, bfloat16, half) {
+  using T = TestType;
+  const std::int64_t rows = 2, heads = 3, head_dim = 22, width = heads * head_dim;
+  const auto x = random_values<T>(rows * width, 6);
+  const DeviceBuffer<T> from("from", x);
+  for (const NormKind kind : {NormKind::none, NormKind::rms}) {
+    const std::uint64_t passes = kind == NormKind::none ? 1 : 2;
+    // Each part of a row by the root of its mean square, which is the row itself or a head.
+    const auto expected = [&](std::int64_t part) {
+      std::vector<double> values;
+      for (std::int64_t i = 0; i < rows * width; ++i) {
+        double square = 0.0;
+        for (std::int64_t c = i / part * part; c < i / part * part + part; ++c) {
+          square += std::pow(as_double(x[static_cast<std::size_t>(c)]), 2) / static_cast<double>(part);
+        }
+        values.push_back(as_double(x[static_cast<std::size_t>(i)]) /
+                         (kind == NormKind::none ? 1.0 : std::sqrt(square + 1e-6)));
+      }
+      return values;
+    };
+    const DeviceBuffer<T> y("y", rows * width);
+    cuda::NormKernelArguments<T> a;
+    a.x = {from.data(), width};
+    a.y = {y.data(), width};
+    a.channels = width;
+    a.kind = kind;
+    const auto report = simt::run_norm<T>(a, rows, 1, {1, false});
+    REQUIRE(report.text() == "");
+    CHECK(relative_error(y.values(), expected(width)) < tolerance<T>());
+    CHECK(report.counters.global_loaded_bytes == passes * x.size() * sizeof(T));
+    for (const bool per_head : {false, true}) {
+      const DeviceBuffer<T> in_place("in place", x, true);
+      cuda::HeadNormKernelArguments<T> b;
+      b.x = {in_place.data(), width};
+      b.heads = heads;
+      b.head_dim = head_dim;
+      b.kind = kind;
+      b.per_head = per_head;
+      const auto head_report = simt::run_head_norm<T>(b, rows, {1, false});
+      REQUIRE(head_report.text() == "");
+      CHECK(relative_error(in_place.values(), expected(per_head ? head_dim : width)) < tolerance<T>());
+      CHECK(head_report.counters.global_loaded_bytes == passes * x.size() * sizeof(T));
+    }
+  }
+}
+
 TEMPLATE_TEST_CASE("head norm and rotary embedding agree with double precision", "[head norm][quick]", float, bfloat16,
                    half) {
   using T = TestType;
@@ -318,5 +365,23 @@ TEST_CASE("casts round to nearest", "[elementwise][quick]") {
     check_cast<float8_e4m3, float>(columns, width);
     check_cast<float8_e4m3, bfloat16>(columns, width);
     check_cast<float8_e4m3, half>(columns, width);
+  }
+}
+
+TEMPLATE_TEST_CASE("a function is called for every index, or for every part of each call, and for no other",
+                   "[elementwise][quick]", simt::Doubled, simt::DoubledByParts) {
+  const std::int64_t each = cuda::threads_of_call<TestType>;
+  CHECK(each == (std::is_same_v<TestType, simt::Doubled> ? 1 : 5));
+  for (const std::int64_t count : {1, 51, 52, 256, 300}) {
+    const auto x = random_values<float>(count * each, 8);
+    const DeviceBuffer<float> from("from", x);
+    const DeviceBuffer<float> to("to", count * each);
+    TestType fn;
+    fn.x = from.data();
+    fn.y = to.data();
+    const auto report = simt::run_for_each(fn, count, {1, false});
+    REQUIRE(report.text() == "");
+    for (std::size_t i = 0; i < x.size(); ++i) CHECK(to.data()[i] == 2.0F * x[i]);
+    CHECK(report.counters.global_stored_bytes == x.size() * sizeof(float));
   }
 }
