@@ -28,3 +28,31 @@ function(ltxmem_nvcc_objects variable)
   endforeach()
   set(${variable} "${objects}" PARENT_SCOPE)
 endfunction()
+
+# ltxmem_nvcc_budget(NAME SOURCE FILE BUDGET FILE ARCHITECTURES ARCH... INCLUDES FOLDER... [DEPENDS FILE...]): target
+# NAME_kernels compiles the kernels for every architecture, and tests NAME.sm_ARCH (label cuda-build) compare what nvcc made
+# of them with the budget. Needs Python.
+function(ltxmem_nvcc_budget name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "SOURCE;BUDGET" "ARCHITECTURES;INCLUDES;DEPENDS")
+  set(script "${PROJECT_SOURCE_DIR}/tests/cuda/check.py")
+  set(check "${Python3_EXECUTABLE}" "${script}")
+  set(folder "${CMAKE_CURRENT_BINARY_DIR}/${name}")
+  cmake_path(ABSOLUTE_PATH arg_SOURCE NORMALIZE)
+  cmake_path(ABSOLUTE_PATH arg_BUDGET NORMALIZE)
+  set(logs "")
+  foreach(arch IN LISTS arg_ARCHITECTURES)
+    set(log "${folder}/kernels.sm_${arch}.log")
+    add_custom_command(
+      OUTPUT "${log}"
+      COMMAND ${check} compile --nvcc "${CUDAToolkit_NVCC_EXECUTABLE}" --source "${arg_SOURCE}" --include
+              "${PROJECT_SOURCE_DIR}/include" ${arg_INCLUDES} --arch ${arch} --output "${folder}"
+      DEPENDS "${arg_SOURCE}" "${script}" ${arg_DEPENDS}
+      DEPFILE "${folder}/kernels.sm_${arch}.d"
+      COMMENT "Kernels of ${name} for sm_${arch}"
+      VERBATIM)
+    list(APPEND logs "${log}")
+    add_test(NAME ${name}.sm_${arch} COMMAND ${check} check --arch ${arch} --output "${folder}" --budget "${arg_BUDGET}")
+    set_tests_properties(${name}.sm_${arch} PROPERTIES LABELS cuda-build TIMEOUT 60)
+  endforeach()
+  add_custom_target(${name}_kernels ALL DEPENDS ${logs})
+endfunction()

@@ -24,8 +24,8 @@ struct Settings {
   bool greedy_products = false;                     ///< its algorithm wants more workspace than was granted
 };
 
-/// What LTXMEM_DOUBLE_SEED, _DEVICES, _CAPABILITY, _MEMORY_BYTES, _FAILING_ALLOCATION and _FAILING_LAUNCH in the
-/// environment say: those of the first machine.
+/// What LTXMEM_DOUBLE_SEED, _DEVICES, _CAPABILITY, _MEMORY_BYTES, _FAILING_ALLOCATION, _FAILING_LAUNCH, _NO_PRODUCTS
+/// and _GREEDY_PRODUCTS in the environment say: those of the first machine.
 Settings settings_of_environment();
 
 /// A new machine: no memory, no streams, no errors.

@@ -177,8 +177,11 @@ cudaError_t launch(Machine& machine, const void* handle, dim3 grid, dim3 block, 
                    machine.fail(cudaErrorLaunchFailure, "kernel " + name + " was told to fail");
                    return Progress::done;
                  }
-                 simt::Options options;
-                 if (machine.settings.seed != 0) options = {machine.random() | 1, machine.random() % 2 == 0};
+                 simt::Options options{.patterns = false};
+                 if (machine.settings.seed != 0) {
+                   options.seed = machine.random() | 1;
+                   options.early_copies = machine.random() % 2 == 0;
+                 }
                  const simt::Report report = run(options);
                  if (!report.findings.empty()) {
                    machine.fail(cudaErrorIllegalAddress, "kernel " + name + ": " + report.text());

@@ -35,6 +35,8 @@ Settings settings_of_environment() {
   read_setting("MEMORY_BYTES", settings.memory_bytes);
   read_setting("FAILING_ALLOCATION", settings.failing_allocation);
   read_setting("FAILING_LAUNCH", settings.failing_launch);
+  read_setting("NO_PRODUCTS", settings.no_products);
+  read_setting("GREEDY_PRODUCTS", settings.greedy_products);
   return settings;
 }
 

@@ -139,6 +139,95 @@ bool staged_rows_stay() {
   return right;
 }
 
+bool slots_change_hands() {
+  constexpr std::int64_t width = 5;
+  using Store = HostRowStore<float, CudaBackend>;
+  CudaBackend backend;
+  CudaResource device(backend.stream());
+  PinnedResource pinned;
+  Tensor<float, 2> rows(pinned, {12, width});
+  Tensor<float, 2> seen(pinned, {12, width});
+  Tensor<float, 2> fresh(pinned, {4, width});
+  std::fill_n(rows.view().data(), rows.view().size(), 1.0F);
+  std::fill_n(fresh.view().data(), fresh.view().size(), 2.0F);
+  {
+    Arena slots(device, Store::workspace_bytes(4, width));
+    Store store(backend, rows.view(), slots, 4);
+    const auto write = [&](std::int64_t begin) {
+      backend.copy(TensorView<const float, 2>(fresh.view()), store.stage(backend, begin, 4));
+      store.store(backend, begin, 4);
+      backend.copy(store.load(backend, begin, 4), seen.view().rows(begin, 4));
+    };
+    backend.copy(store.load(backend, 0, 4), seen.view().rows(0, 4));
+    store.prefetch(backend, 4, 4);
+    write(4);  // a tile that is on its way
+    store.prefetch(backend, 0, 4);
+    write(8);  // in the slot of one that is on its way
+    store.prefetch(backend, 0, 4);
+  }
+  backend.synchronize();
+  bool right = true;
+  for (std::int64_t i = 0; i < rows.view().size(); ++i) {
+    const float expected = i < 4 * width ? 1.0F : 2.0F;
+    right = right && rows.view().data()[i] == expected && seen.view().data()[i] == expected;
+  }
+  return right;
+}
+
+bool columns_share_slots() {
+  constexpr std::int64_t width = 6;
+  constexpr std::int64_t part_width = 4;
+  using Store = HostRowStore<float, CudaBackend>;
+  CudaBackend backend;
+  CudaResource device(backend.stream());
+  PinnedResource pinned;
+  Tensor<float, 2> rows(pinned, {8, width});
+  Tensor<float, 2> seen(pinned, {8, part_width});
+  Tensor<float, 2> fresh(pinned, {4, width});
+  for (std::int64_t i = 0; i < rows.view().size(); ++i) rows.view().data()[i] = static_cast<float>(i);
+  for (std::int64_t i = 0; i < fresh.view().size(); ++i) fresh.view().data()[i] = static_cast<float>(-i);
+  {
+    Arena slots(device, Store::workspace_bytes(4, width));
+    Store store(backend, rows.view(), slots, 4);
+    backend.copy(TensorView<const float, 2>(fresh.view()), store.stage(backend, 0, 4));
+    store.store(backend, 0, 4);
+    Store part = store.columns(width - part_width, part_width);
+    for (const std::int64_t begin : {4, 0}) {
+      backend.copy(part.load(backend, begin, 4), seen.view().rows(begin, 4));
+    }
+  }
+  backend.synchronize();
+  bool right = true;
+  for (std::int64_t row = 0; row < 8; ++row) {
+    for (std::int64_t column = 0; column < width; ++column) {
+      const auto expected = static_cast<float>((row < 4 ? -1 : 1) * (row * width + column));
+      right = right && rows.view()(row, column) == expected;
+      if (column >= width - part_width) right = right && seen.view()(row, column - (width - part_width)) == expected;
+    }
+  }
+  return right;
+}
+
+bool synchronising_ends_copies() {
+  constexpr std::int64_t width = 64;
+  CudaBackend backend;
+  CudaResource device(backend.stream());
+  PinnedResource pinned;
+  Tensor<float, 2> from(pinned, {1, width});
+  Tensor<float, 2> to(pinned, {1, width});
+  Tensor<float, 2> values(device, {1, width});
+  std::fill_n(from.view().data(), width, 1.0F);
+  const auto event = backend.copy_async(CopyQueue::in, TensorView<const float, 2>(from.view()), values.view());
+  backend.synchronize();
+  std::fill_n(from.view().data(), width, 2.0F);  // what has been copied
+  backend.wait(event);
+  const auto left = backend.copy_async(CopyQueue::out, TensorView<const float, 2>(values.view()), to.view());
+  backend.synchronize();
+  const bool right = std::all_of(to.view().data(), to.view().data() + width, [](float x) { return x == 1.0F; });
+  backend.wait(left);
+  return right;
+}
+
 bool buffers_outlive_their_work() {
   constexpr std::int64_t width = 64;
   CudaBackend backend;

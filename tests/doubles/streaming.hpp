@@ -4,21 +4,30 @@
 
 #include <cstdint>
 
-/// What streams between host and device on CudaBackend, compiled by nvcc. Nothing in it waits for the device but what the
-/// primitives themselves wait for, so that one event too few shows.
+/// What streams between host and device on CudaBackend, compiled by nvcc. Nothing in it waits for the device but what
+/// the primitives themselves wait for, so that one event too few shows.
 
 namespace ltxmem::test::on_device {
 
 /// Passes over blocks of weights; whether the work on every block saw that block.
 bool weights_arrive(std::int64_t slots, std::int64_t pinned_slots, std::int64_t resident);
 
-/// Rows of the host go through the slots of one store into those of another, back to the host and in again; whether they
-/// are the same rows everywhere.
+/// Rows of the host go through the slots of one store into those of another, back to the host and in again; whether
+/// they are the same rows everywhere.
 bool rows_pass(std::int64_t tile);
 
-/// Whether the host has what was stored and not what was staged after it, and rows that are still leaving a slot are read
-/// from the host once they are there.
+/// Whether the host has what was stored and not what was staged after it, and rows that are still leaving a slot are
+/// read from the host once they are there.
 bool staged_rows_stay();
+
+/// Whether tiles may be written over tiles that are on their way, and a store may go while one is.
+bool slots_change_hands();
+
+/// Whether some columns may be read through the slots that whole rows are leaving.
+bool columns_share_slots();
+
+/// Whether copies that nobody waited for are done when the backend has been waited for.
+bool synchronising_ends_copies();
 
 /// Whether rows come through buffers that are given back as soon as the last work on them is queued.
 bool buffers_outlive_their_work();

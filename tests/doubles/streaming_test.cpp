@@ -40,10 +40,13 @@ TEST_CASE("weights stream to a CUDA device whatever the order of its queues", "[
 TEST_CASE("rows visit a CUDA device tile by tile whatever the order of its queues", "[streaming]") {
   for (const std::int64_t tile : {4, 23}) is_right([&] { return on_device::rows_pass(tile); });
   is_right([] { return on_device::staged_rows_stay(); });
+  is_right([] { return on_device::slots_change_hands(); });
+  is_right([] { return on_device::columns_share_slots(); });
 }
 
 TEST_CASE("buffers go back after the work that uses them", "[streaming]") {
   is_right([] { return on_device::buffers_outlive_their_work(); });
+  is_right([] { return on_device::synchronising_ends_copies(); });
 }
 
 TEST_CASE("a device that fails while weights and rows stream ends in an error", "[streaming]") {

@@ -7,6 +7,8 @@
 #include <cmath>
 #include <cstdint>
 #include <numbers>
+#include <type_traits>
+#include <utility>
 
 #include "ltxmem/config.hpp"
 #include "ltxmem/core/tensor_view.hpp"
@@ -58,6 +60,15 @@ struct LimitSamples {
   }
 };
 
+/// fn(k) for k in [0, count), each a constant: what it indexes by them can lie in registers.
+template <std::int64_t count, class Fn>
+LTXMEM_HOST_DEVICE void unrolled(const Fn& fn) {
+  [&]<std::int64_t... k>(std::integer_sequence<std::int64_t, k...>) {
+    (fn(std::integral_constant<std::int64_t, k>()), ...);
+  }
+  (std::make_integer_sequence<std::int64_t, count>());
+}
+
 /// Weights of the anti-aliased activation.
 struct SnakeWeights {
   ltxmem::WeightVector alpha;  ///< [C]
@@ -93,12 +104,14 @@ LTXMEM_HOST_DEVICE inline float sine_squared(float z) {
 /// Computes  up: x between replicated ends, zeros between samples, 12-tap filter times 2; snake: u + sin^2(u e^alpha) /
 ///           (e^beta + 1e-9); down: 12-tap filter between replicated ends, every second sample
 /// Shapes    x, y [N, C], not the same memory
-/// Memory    a strip of the doubled signal on the stack; it never exists as a whole
-/// Cost      one call per strip of samples and channels, see calls()
+/// Memory    a strip of the doubled signal on the stack; it never exists as a whole. part() has twelve samples of it
+/// Cost      one call per strip of samples and channels, see calls(); its parts are the channels
+/// Numerics  the same sums in the same order, whether by calls or by parts
 /// Source    Lee et al., "BigVGAN", 2023, section 3; Karras et al., "Alias-Free GAN", 2021, section 3.2
 struct AntiAliasedSnake {
   static constexpr std::int64_t samples = 64;
   static constexpr std::int64_t lanes = 16;
+  static constexpr std::int64_t parts = lanes;
   static constexpr std::int64_t taps = 12;
   static constexpr std::int64_t reach = 5;  ///< what both filters replicate in front of their input
 
@@ -152,6 +165,44 @@ struct AntiAliasedSnake {
         for (std::int64_t c = 0; c < lanes; ++c) sum[c] += down[k] * u[c];
       }
       std::copy_n(sum, width, y.data() + n * y.stride(0) + channel);
+    }
+  }
+
+  /// The same for one channel of the strip, for threads of a device: a window slides over the doubled signal, two
+  /// samples for each output, and every index into it is a constant, so that it lies in registers.
+  LTXMEM_HOST_DEVICE void part(std::int64_t index, std::int64_t lane) const {
+    const std::int64_t begin = index / strips() * samples;
+    const std::int64_t end = std::min(begin + samples, x.extent(0));
+    const std::int64_t channel = index % strips() * lanes + lane;
+    if (channel >= x.extent(1)) return;
+    float up[taps];
+    float down[taps];
+    unrolled<taps>([&](auto k) {
+      up[k] = 2.0F * weights.up[k];
+      down[k] = weights.down[k];
+    });
+    const float frequency = std::exp(weights.alpha[channel]);
+    const float amplitude = 1.0F / (std::exp(weights.beta[channel]) + 1e-9F);
+
+    const auto doubled = [&](std::int64_t at) {
+      const std::int64_t m = std::clamp<std::int64_t>(at, 0, 2 * x.extent(0) - 1);
+      const bool odd = (m + reach) % 2 != 0;
+      float u = 0.0F;
+      unrolled<taps / 2>([&](auto j) {
+        const std::int64_t row = std::clamp<std::int64_t>((m + reach) / 2 - j, 0, x.extent(0) - 1);
+        u += (odd ? up[2 * j + 1] : up[2 * j]) * x(row, channel);
+      });
+      return u + sine_squared(u * frequency) * amplitude;
+    };
+    float window[taps];
+    unrolled<taps - 2>([&](auto k) { window[k + 2] = doubled(2 * begin + k - reach); });
+    for (std::int64_t n = begin; n < end; ++n) {
+      unrolled<taps - 2>([&](auto k) { window[k] = window[k + 2]; });
+      window[taps - 2] = doubled(2 * n + taps - 2 - reach);
+      window[taps - 1] = doubled(2 * n + taps - 1 - reach);
+      float sum = 0.0F;
+      unrolled<taps>([&](auto k) { sum += down[k] * window[k]; });
+      y(n, channel) = sum;
     }
   }
 

@@ -94,6 +94,13 @@ TEST_CASE("The anti-aliased snake equals its steps in double precision, across s
                                    {vector(alpha), vector(beta), vector(up), vector(down)}};
       ltxmem::CpuBackend<> backend({.threads = 2});
       backend.for_each({"snake", 0, 0}, snake.calls(), snake);
+      std::vector<float> by_parts(y.size());
+      AntiAliasedSnake parted = snake;
+      parted.y = {by_parts.data(), {samples, channels}};
+      for (std::int64_t part = 0; part < snake.calls() * AntiAliasedSnake::parts; ++part) {
+        parted.part(part / AntiAliasedSnake::parts, part % AntiAliasedSnake::parts);
+      }
+      CHECK(ltxmem::test::same_bits(by_parts, y));
       std::vector<double> expected(y.size());
       for (std::size_t c = 0; c < static_cast<std::size_t>(channels); ++c) {
         const std::size_t width = static_cast<std::size_t>(channels);

@@ -163,11 +163,12 @@ class CudaBackend {
   }
 
   /// fn is a named type whose operator() runs on the device (LTXMEM_HOST_DEVICE): kernels take no lambda of the host.
+  /// One that HasParts is given as many threads for each call.
   template <class Fn>
   void for_each(const OperationCost& cost, std::int64_t count, Fn fn) {
     static_assert(std::is_trivially_copyable_v<Fn>, "for_each: what a kernel is given must be trivially copyable");
-    cuda::launch(cost.name, &cuda::for_each_item<Fn>, {ceil_div(count, cuda::row_threads)}, cuda::row_threads, 0,
-                 stream_.native(), fn, count);
+    cuda::launch(cost.name, &cuda::for_each_item<Fn>, {ceil_div(count * cuda::threads_of_call<Fn>, cuda::row_threads)},
+                 cuda::row_threads, 0, stream_.native(), fn, count);
   }
 
   /// Memory of the host takes part. Where the element types differ and it is pageable, the host converts and waits.
