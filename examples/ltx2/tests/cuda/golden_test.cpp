@@ -56,6 +56,10 @@ TEST_CASE("The video autoencoders on a card give the reference's pictures and la
   for (const char* name : {"v20_1x64x96", "v23_1x96x64"}) check("video_encode", name, run_video_encode_case);
 }
 
+TEST_CASE("The video decoders on a card give the reference's clips of several latent frames", "[golden][cuda][long]") {
+  for (const char* name : {"v23_2x2x3", "v20_3x2x2"}) check("video_decode", name, run_video_decode_case);
+}
+
 TEST_CASE("The upsampler on a card gives the reference's latent", "[golden][cuda]") {
   check("upsample", "upscaler_tiny_3x2x3", run_upsample_case);
 }
@@ -64,4 +68,13 @@ TEST_CASE("The sound models on a card give the reference's spectrograms and soun
   for (const char* name : {"v20_5", "v23_4"}) check("audio_decode", name, run_audio_decode_case);
   for (const char* name : {"v20_mel_37", "v23_mel_29"}) check("audio_encode", name, run_audio_encode_case);
   check("vocode", "v20_11", run_vocode_case);
+}
+
+TEST_CASE("The vocoder of 2.3 on a card gives the reference's sound", "[golden][cuda][long]") {
+  check("vocode", "v23_9", run_vocode_case);
+}
+
+TEST_CASE("A clip from a picture on a card is the reference's, from the prompt to pictures and sound",
+          "[golden][cuda][long]") {
+  check("generate", "v23_i2v", run_generate_case);
 }

@@ -1,7 +1,17 @@
 // SPDX-FileCopyrightText: The ltxmem authors
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
 #include <string>
+#include <vector>
 
+#include "media/image.hpp"
+#include "media/wav.hpp"
 #include "tests/cuda/card.hpp"
 #include "tests/support/program.hpp"
 #include "tests/support/report.hpp"
@@ -13,9 +23,10 @@ namespace {
 
 using namespace ltx2::test;
 
-Ended run_on_double(const Words& arguments, const Words& machine = {}) {
+Ended run_on_double(const Words& arguments, const Words& machine = {}, const Surroundings& surroundings = {}) {
   return run_program(Words{"/usr/bin/env", "LD_LIBRARY_PATH=" LTX2_DOUBLES, "LD_PRELOAD=" LTX2_DOUBLE_KERNELS} +
-                     machine + Words{LTX2_PROGRAM} + arguments);
+                         machine + Words{LTX2_PROGRAM} + arguments,
+                     surroundings);
 }
 
 Words check_words(const Words& more) {
@@ -30,6 +41,94 @@ void check_refused(const Ended& ended, const std::string& why) {
   CHECK(ended.output.empty());
   CHECK(ended.messages.find(why) != std::string::npos);
   CHECK(ended.messages.find('\n') == ended.messages.size() - 1);
+}
+
+std::vector<int> levels_of(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::vector<int> levels;
+  for (std::istreambuf_iterator<char> at(file), end; at != end; ++at) {
+    levels.push_back(static_cast<unsigned char>(*at));
+  }
+  return levels;
+}
+
+struct Clip {
+  std::string model;
+  std::string size = "64";
+  std::string frames = "9";
+  Words options{};
+};
+
+/// A clip of the tiny models made on a card is that of the processor, up to what rounding moves: a level of the
+/// pictures and some steps of the sound's 16 bits. Every stage used on the card and beside it the bytes of its plan.
+void check_clip(const Clip& clip) {
+  ScratchFolder folder;
+  const std::string models = golden_models().string();
+  const auto words = [&](const std::string& device) {
+    return Words{"generate",
+                 "--checkpoint-path",
+                 models + "/" + clip.model + ".safetensors",
+                 "--gemma-root",
+                 models + "/gemma_tiny",
+                 "--spatial-upsampler-path",
+                 models + "/upscaler_tiny.safetensors",
+                 "--prompt",
+                 "a lighthouse",
+                 "--max-length",
+                 "128",
+                 "--width",
+                 clip.size,
+                 "--height",
+                 clip.size,
+                 "--num-frames",
+                 clip.frames,
+                 "--threads",
+                 "1",
+                 "--dtype",
+                 "f32",
+                 "--device",
+                 device,
+                 "--report",
+                 folder / (device + ".json"),
+                 "--output-path",
+                 folder / (device + ".y4m")} +
+           clip.options;
+  };
+  const Ended on_cpu = run_ltx2(words("cpu"));
+  CAPTURE(on_cpu.messages);
+  REQUIRE(on_cpu.code == 0);
+  const Ended on_card = run_on_double(words("cuda"), {}, {.limit = std::chrono::hours(2)});
+  CAPTURE(on_card.messages);
+  REQUIRE(on_card.code == 0);
+
+  const std::vector<int> expected = levels_of(folder / "cpu.y4m");
+  const std::vector<int> got = levels_of(folder / "cuda.y4m");
+  REQUIRE(got.size() == expected.size());
+  REQUIRE(got.size() > 1000);
+  int most = 0;
+  for (std::size_t i = 0; i < got.size(); ++i) most = std::max(most, std::abs(got[i] - expected[i]));
+  CHECK(most <= 1);
+  const ltx2::Audio expected_sound = ltx2::read_wav(folder / "cpu.wav");
+  const ltx2::Audio sound = ltx2::read_wav(folder / "cuda.wav");
+  REQUIRE(sound.samples.size() == expected_sound.samples.size());
+  REQUIRE(sound.length() > 100);
+  float difference = 0;
+  float loudest = 0;
+  for (std::size_t i = 0; i < sound.samples.size(); ++i) {
+    difference = std::max(difference, std::abs(sound.samples[i] - expected_sound.samples[i]));
+    loudest = std::max(loudest, std::abs(sound.samples[i]));
+  }
+  CHECK(loudest > 0.01F);
+  CHECK(difference <= 8.0F / 32768.0F);
+
+  const nlohmann::json report = read_json(folder / "cuda.json");
+  CHECK(report.at("settings").at("device") == "cuda:0");
+  CHECK(report.at("stages").size() >= 4);
+  for (const nlohmann::json& stage : report.at("stages")) {
+    INFO(stage.at("name"));
+    CHECK(stage.at("measured").at("peak_bytes") == stage.at("planned").at("peak_bytes"));
+    CHECK(stage.at("measured").at("peak_bytes").at("device") > 0);
+  }
 }
 
 }  // namespace
@@ -58,6 +157,64 @@ TEST_CASE("The program says why there is no card", "[cuda][cli]") {
 TEST_CASE("The program says that a card is too small", "[cuda][cli]") {
   check_refused(run_on_double(check_words({"--device", "cuda"}), {"LTXMEM_DOUBLE_MEMORY_BYTES=100000"}),
                 "device memory");
+}
+
+/// The fewest steps of a full model's own sampling, unguided.
+const Words two_steps{"--pipeline",
+                      "one-stage",
+                      "--num-inference-steps",
+                      "2",
+                      "--video-cfg-guidance-scale",
+                      "1",
+                      "--video-stg-guidance-scale",
+                      "0",
+                      "--a2v-guidance-scale",
+                      "1",
+                      "--audio-cfg-guidance-scale",
+                      "1",
+                      "--audio-stg-guidance-scale",
+                      "0",
+                      "--v2a-guidance-scale",
+                      "1"};
+
+TEST_CASE("The smallest clip with sound is on a card what it is on the processor", "[cuda][cli][clip]") {
+  check_clip({.model = "ltx23_tiny", .size = "32", .frames = "1", .options = two_steps});
+}
+
+TEST_CASE("The smallest clip of 2.0 with sound is on a card what it is on the processor", "[cuda][cli][clip][long]") {
+  check_clip({.model = "ltx20_tiny", .frames = "1", .options = two_steps});
+}
+
+TEST_CASE("A clip of several latent frames is on a card what it is on the processor", "[cuda][cli][clip][long]") {
+  check_clip({.model = "ltx20_tiny", .frames = "17", .options = two_steps});
+}
+
+TEST_CASE("A clip from a picture, in two stages, is on a card what it is on the processor", "[cuda][cli][clip][long]") {
+  const ScratchFolder folder;
+  ltx2::Image picture{40, 24, {}};
+  for (int i = 0; i < 40 * 24 * 3; ++i) picture.pixels.push_back(static_cast<std::uint8_t>(i * 7));
+  ltx2::save_png(folder / "picture.png", picture);
+  check_clip({.model = "ltx23_tiny", .options = {"--image", folder / "picture.png", "0", "0.9", "0"}});
+}
+
+TEST_CASE("The program says what failed in the middle of its work on a card", "[cuda][cli]") {
+  const auto failed = [](const std::string& machine) {
+    return run_on_double(check_words({"--device", "cuda"}), {"LTXMEM_DOUBLE_" + machine});
+  };
+  check_refused(failed("FAILING_ALLOCATION=1"), "device memory: out of memory: asked for ");
+  check_refused(failed("FAILING_ALLOCATION=2"), "pinned memory: out of memory: asked for ");
+  check_refused(failed("FAILING_LAUNCH=1"), "error 719 (cudaErrorLaunchFailure");
+  check_refused(failed("FAILING_LAUNCH=50"), "error 719 (cudaErrorLaunchFailure");
+  check_refused(failed("NO_PRODUCTS=1"), "cublasLt: no algorithm for ");
+  check_refused(failed("GREEDY_PRODUCTS=1"), " bytes of workspace, granted are 4194304");
+}
+
+TEST_CASE("A clip that fails on a card leaves no file", "[cuda][cli]") {
+  ScratchFolder folder;
+  const Words generate = TinyModels::get().generate(folder / "clip.y4m", {"--device", "cuda"});
+  check_refused(run_on_double(generate, {"LTXMEM_DOUBLE_FAILING_LAUNCH=40"}), "error 719 (cudaErrorLaunchFailure");
+  check_refused(run_on_double(generate, {"LTXMEM_DOUBLE_FAILING_ALLOCATION=4"}), "out of memory: asked for ");
+  CHECK(listing(folder.path()).empty());
 }
 
 TEST_CASE("The program refuses ranks on a card", "[cuda][cli]") {

@@ -45,6 +45,7 @@ struct Surroundings {
   std::string after{};            ///< when this text has been seen in the messages,
   double after_work_s = 0;        ///< and it has used so many seconds of processor time
   std::string standard_output{};  ///< a file instead of a pipe, when not empty
+  std::chrono::seconds limit{60};  ///< a program that takes longer is killed
   /// Called again and again while it runs, with what it has said so far.
   std::function<void(pid_t process, const std::string& messages)> meanwhile{};
 };
@@ -57,7 +58,7 @@ inline double processor_seconds(pid_t process) {
   return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
-/// Runs a program, given by its path, with arguments. One that does not end within a minute is killed.
+/// Runs a program, given by its path, with arguments. One that does not end in time is killed.
 inline Ended run_program(std::vector<std::string> words, const Surroundings& surroundings = {}) {
   using Clock = std::chrono::steady_clock;
   std::vector<char*> pointers;
@@ -87,7 +88,7 @@ inline Ended run_program(std::vector<std::string> words, const Surroundings& sur
   bool killed = false;
   std::array<pollfd, 2> streams{pollfd{out[0], POLLIN, 0}, pollfd{err[0], POLLIN, 0}};
   while (streams[0].fd >= 0 || streams[1].fd >= 0) {
-    if (!killed && Clock::now() - start > std::chrono::seconds(60)) {
+    if (!killed && Clock::now() - start > surroundings.limit) {
       ::kill(process, SIGKILL);
       killed = true;
     }
