@@ -20,6 +20,7 @@ struct Settings {
   std::size_t memory_bytes = std::size_t{8} << 30;  ///< of each device
   int failing_allocation = 0;                       ///< the n-th from now on, device or pinned, finds no memory
   int failing_launch = 0;                           ///< the n-th from now on goes wrong on the device
+  bool devices_apart = false;                       ///< none reaches the memory of another
   bool no_products = false;                         ///< libcublasLt has no algorithm
   bool greedy_products = false;                     ///< its algorithm wants more workspace than was granted
 };

@@ -374,6 +374,45 @@ cudaError_t cudaFreeAsync(void* pointer, cudaStream_t handle) {
     return cudaSuccess;
   });
 }
+cudaError_t cudaMalloc(void** pointer, std::size_t bytes) {
+  return call([&](Machine& machine, Lock& lock) {
+    if (bytes == 0) return cudaErrorInvalidValue;
+    void* taken = machine.take(bytes, false, current_device, lock);
+    if (taken == nullptr) return cudaErrorMemoryAllocation;
+    machine.open(taken);
+    *pointer = taken;
+    return cudaSuccess;
+  });
+}
+cudaError_t cudaFree(void* pointer) {
+  return call([&](Machine& machine, Lock&) {
+    const auto* found = machine.find(pointer);
+    if (found == nullptr || found->second.pinned || found->second.state != Allocation::State::live ||
+        found->first != reinterpret_cast<std::uintptr_t>(pointer)) {
+      return cudaErrorInvalidValue;
+    }
+    // Nobody promises that this waits for work of other devices, nor that such work has not begun.
+    if (machine.settings.seed != 0) machine.run_some();
+    machine.close(pointer);
+    return cudaSuccess;
+  });
+}
+cudaError_t cudaDeviceCanAccessPeer(int* reaches, int device, int peer) {
+  return call([&](Machine& machine, Lock&) {
+    const int count = machine.settings.devices;
+    if (device < 0 || device >= count || peer < 0 || peer >= count) return cudaErrorInvalidDevice;
+    *reaches = device != peer && !machine.settings.devices_apart;
+    return cudaSuccess;
+  });
+}
+cudaError_t cudaDeviceEnablePeerAccess(int peer, unsigned flags) {
+  return call([&](Machine& machine, Lock&) {
+    if (flags != 0) return cudaErrorInvalidValue;
+    if (peer < 0 || peer >= machine.settings.devices || peer == current_device) return cudaErrorInvalidDevice;
+    if (machine.settings.devices_apart) return cudaErrorPeerAccessUnsupported;
+    return machine.reached.insert({current_device, peer}).second ? cudaSuccess : cudaErrorPeerAccessAlreadyEnabled;
+  });
+}
 cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
   return call([&](Machine& machine, Lock&) {
     *total = machine.settings.memory_bytes;

@@ -60,6 +60,7 @@ void Machine::reset(const Settings& chosen) {
   settings = chosen;
   broken = cudaSuccess;
   findings.clear();
+  reached.clear();
   for (const auto& queue : queues_) queue->finished = queue->queued;
   queues_.clear();
   last_ = nullptr;

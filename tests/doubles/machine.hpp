@@ -11,17 +11,19 @@
 #include <memory>
 #include <mutex>
 #include <random>
+#include <set>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "doubles/control.hpp"
 
 /// Queues and memory behind the test doubles.
 ///
-/// Nothing runs when it is queued. A thread that waits runs operations, of any stream whose first operation may run, until
-/// what it waits for is done. Device memory is closed to the host (PROT_NONE) except while an operation runs, and no address
-/// is ever used twice.
+/// Nothing runs when it is queued. A thread that waits runs operations, of any stream whose first operation may run,
+/// until what it waits for is done. Device memory is closed to the host (PROT_NONE) except while an operation runs, and
+/// no address is ever used twice.
 
 namespace doubles {
 
@@ -76,6 +78,7 @@ class Machine {
   Settings settings;
   cudaError_t broken = cudaSuccess;  ///< what every call returns once something has gone wrong on a device
   std::deque<std::string> findings;
+  std::set<std::pair<int, int>> reached;  ///< devices whose memory a device may use, pair by pair
 
   void reset(const Settings& chosen);
   /// The machine is broken from now on.

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "ltxmem/backend/cuda/backend.cuh"
+#include "ltxmem/backend/cuda/cuda_peer.hpp"
 #include "ltxmem/backend/cuda/cuda_resource.hpp"
 #include "ltxmem/backend/tiles.hpp"
 #include "ltxmem/core/tensor.hpp"
@@ -137,6 +138,49 @@ bool staged_rows_stay() {
   for (std::int64_t row = 0; row < 6; ++row) right = right && rows.view()(row, 0) == (row < 2 ? 1.0F : 2.0F);
   for (std::int64_t row = 0; row < 4; ++row) right = right && seen.view()(row, 0) == (row < 2 ? 1.0F : 0.0F);
   return right;
+}
+
+bool rows_visit_from_other_devices(std::int64_t tile, bool direct) {
+  constexpr std::int64_t rows = 23;
+  constexpr std::int64_t width = 5;
+  using Store = HostRowStore<float, CudaBackend>;
+  CudaBackend backend;
+  CudaResource device(backend.stream());
+  PinnedResource pinned;
+  PeerResource one(1);
+  PeerResource two(2);
+  const PeerResource again(2);  // access is there already
+  Tensor<float, 2> values(pinned, {rows, width});
+  Tensor<float, 2> result(pinned, {rows, width});
+  Tensor<float, 2> from(one, {rows, width});
+  Tensor<float, 2> to(two, {rows, width});
+  for (std::int64_t i = 0; i < rows * width; ++i) values.view().data()[i] = static_cast<float>(i);
+  backend.copy(TensorView<const float, 2>(values.view()), from.view());
+  {
+    Arena slots(device, 2 * Store::workspace_bytes(tile, width));
+    Store in(backend, from.view(), slots, tile);
+    Store out(backend, to.view(), slots, tile);
+    for_each_tile(backend, rows, tile, [&](std::int64_t begin, std::int64_t count) {
+      const auto arrived = in.load(backend, begin, count);
+      const std::int64_t next = begin + count;
+      if (next < rows) in.prefetch(backend, next, std::min(tile, rows - next));
+      backend.copy(arrived, out.stage(backend, begin, count));
+      out.store(backend, begin, count);
+    });
+  }
+  backend.copy(TensorView<const float, 2>(to.view()), result.view());
+  backend.synchronize();
+  bool right = one.is_direct() == direct && two.is_direct() == direct && again.is_direct() == direct;
+  for (std::int64_t i = 0; i < rows * width; ++i) {
+    right = right && result.view().data()[i] == static_cast<float>(i);
+  }
+  return right;
+}
+
+void take_memory_of_other_device(int computing, int device, std::size_t bytes) {
+  const CudaBackend backend(computing);
+  PeerResource memory(device);
+  memory.deallocate(memory.allocate(bytes, buffer_alignment), bytes, buffer_alignment);
 }
 
 bool slots_change_hands() {

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 /// What streams between host and device on CudaBackend, compiled by nvcc. Nothing in it waits for the device but what
@@ -19,6 +20,13 @@ bool rows_pass(std::int64_t tile);
 /// Whether the host has what was stored and not what was staged after it, and rows that are still leaving a slot are
 /// read from the host once they are there.
 bool staged_rows_stay();
+
+/// Rows of device 1 go through the slots of one store into those of another, to device 2; whether they are the same rows
+/// there, and devices reach each other as `direct` says.
+bool rows_visit_from_other_devices(std::int64_t tile, bool direct);
+
+/// Takes and gives back memory of a device while another one computes.
+void take_memory_of_other_device(int computing, int device, std::size_t bytes);
 
 /// Whether tiles may be written over tiles that are on their way, and a store may go while one is.
 bool slots_change_hands();
