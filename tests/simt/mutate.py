@@ -106,14 +106,15 @@ EDITS = [
     (CONVOLUTION, "[convolution_tile + 2]", "[convolution_tile]", 1),
 ]
 
-# Guards without which nothing changes but time, and why.
+# Guards without which nothing changes but time, and why: file, line, which occurrence of the line (from 1).
 UNSEEN = {
-    (FLASH, "if (!sees_all) {"): "pair by pair, the same pairs are hidden and the mask is absent",
-    (FLASH, "if (!keep_queries || tile == begin) {"): "the same rows of q are read again from shared memory",
-    (CONVOLUTION, "if (padding[axis] == Padding::reflect) at = before ? -at : 2 * (in[axis] - 1) - at;"):
+    (FLASH, "if (!sees_all) {", 1): "pair by pair, the same pairs are hidden and the mask is absent",
+    (FLASH, "if (!keep_queries || tile == begin) {", 1): "the same rows of q are read again from shared memory",
+    (PLAIN, "if (present) {", 2): "a warp without a row sees no key and stores nothing",
+    (CONVOLUTION, "if (padding[axis] == Padding::reflect) at = before ? -at : 2 * (in[axis] - 1) - at;", 1):
         "what replicate has chosen reflects to itself",
-    (NORM, "if (a.residual.data != nullptr) value += static_cast<float>(before.at[i]);"): "zeros are added",
-    (LINEAR, "if (a.residual.data != nullptr) value.at[i] += static_cast<float>(before.at[i]);"): "zeros are added",
+    (NORM, "if (a.residual.data != nullptr) value += static_cast<float>(before.at[i]);", 1): "zeros are added",
+    (LINEAR, "if (a.residual.data != nullptr) value.at[i] += static_cast<float>(before.at[i]);", 1): "zeros are added",
 }
 
 CONCERNS = {FLASH: ["attention_kernels"], PLAIN: ["attention_kernels"], STATE: ["attention_kernels"],
@@ -180,7 +181,8 @@ def mutants(options):
         text = "".join(lines)
         for begin, end, instead in guards(text):
             number = text.count("\n", 0, begin)
-            if (path, lines[number].strip()) not in UNSEEN:
+            same = [line.strip() for line in lines[:number + 1]].count(lines[number].strip())
+            if (path, lines[number].strip(), same) not in UNSEEN:
                 add(f"{path}:{number + 1}: {text[begin:end]} -> {instead}", path, text[:begin] + instead + text[end:])
     for path, old, new, occurrence in EDITS:
         text = (root / FOLDER / path).read_text()
