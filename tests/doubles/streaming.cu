@@ -189,8 +189,8 @@ bool slots_change_hands() {
   CudaBackend backend;
   CudaResource device(backend.stream());
   PinnedResource pinned;
-  Tensor<float, 2> rows(pinned, {12, width});
-  Tensor<float, 2> seen(pinned, {12, width});
+  Tensor<float, 2> rows(pinned, {20, width});
+  Tensor<float, 2> seen(pinned, {16, width});
   Tensor<float, 2> fresh(pinned, {4, width});
   std::fill_n(rows.view().data(), rows.view().size(), 1.0F);
   std::fill_n(fresh.view().data(), fresh.view().size(), 2.0F);
@@ -200,20 +200,32 @@ bool slots_change_hands() {
     const auto write = [&](std::int64_t begin) {
       backend.copy(TensorView<const float, 2>(fresh.view()), store.stage(backend, begin, 4));
       store.store(backend, begin, 4);
+    };
+    const auto look = [&](std::int64_t begin) {
       backend.copy(store.load(backend, begin, 4), seen.view().rows(begin, 4));
     };
-    backend.copy(store.load(backend, 0, 4), seen.view().rows(0, 4));
+    look(0);
     store.prefetch(backend, 4, 4);
     write(4);  // a tile that is on its way
-    store.prefetch(backend, 0, 4);
-    write(8);  // in the slot of one that is on its way
-    store.prefetch(backend, 0, 4);
+    look(4);
+    store.prefetch(backend, 8, 4);
+    write(12);  // in the slot of one that is on its way
+    look(12);
+    look(8);
+    look(0);
+    write(2);  // a part of what the other slot holds
+    look(0);
+    store.prefetch(backend, 16, 4);
   }
   backend.synchronize();
+  const auto is_fresh = [](std::int64_t row) { return (row >= 2 && row < 8) || (row >= 12 && row < 16); };
   bool right = true;
-  for (std::int64_t i = 0; i < rows.view().size(); ++i) {
-    const float expected = i < 4 * width ? 1.0F : 2.0F;
-    right = right && rows.view().data()[i] == expected && seen.view().data()[i] == expected;
+  for (std::int64_t row = 0; row < 20; ++row) {
+    for (std::int64_t column = 0; column < width; ++column) {
+      const float expected = is_fresh(row) ? 2.0F : 1.0F;
+      right = right && rows.view()(row, column) == expected;
+      if (row < 16) right = right && seen.view()(row, column) == expected;
+    }
   }
   return right;
 }
