@@ -24,6 +24,7 @@ import mutate  # noqa: E402
 BACKEND = "backend/cuda/backend.cuh"
 STREAM = "backend/cuda/cuda_stream.hpp"
 RESOURCE = "backend/cuda/cuda_resource.hpp"
+PEER = "backend/cuda/cuda_peer.hpp"
 ROWS = "stores/host_row_store.hpp"
 WEIGHTS = "weights/weight_stream.hpp"
 NCCL = "parallel/nccl_communicator.hpp"
@@ -52,6 +53,9 @@ EDITS = [
     (STREAM, 'cuda::check("cudaStreamSynchronize", cudaStreamSynchronize(stream_));', "", 1),
     (RESOURCE, "if (pointer != nullptr) static_cast<void>(cudaFreeAsync(pointer, stream_));", "", 1),
     (RESOURCE, "if (pointer != nullptr) static_cast<void>(cudaFreeHost(pointer));", "", 1),
+    (PEER, "const Current scope(device_);", "", 1),
+    (PEER, "~Current() { static_cast<void>(cudaSetDevice(before_)); }", "", 1),
+    (PEER, "if (pointer != nullptr) static_cast<void>(cudaFree(pointer));", "", 1),
     (ROWS, "settle(slots_[current_].arriving);", "", 1),
     (ROWS, "clear(slots_[at]);", "", 1),
     (ROWS, "settle(slots_[at].arriving);", "", 1),

@@ -179,6 +179,8 @@ bool rows_visit_from_other_devices(std::int64_t tile, bool direct) {
 
 void take_memory_of_other_device(int computing, int device, std::size_t bytes) {
   const CudaBackend backend(computing);
+  CudaResource here(backend.stream());
+  const Arena own(here, 600);  // so that as much as the other device has is not here
   PeerResource memory(device);
   memory.deallocate(memory.allocate(bytes, buffer_alignment), bytes, buffer_alignment);
 }
