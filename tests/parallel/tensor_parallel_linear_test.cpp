@@ -116,6 +116,34 @@ TEST_CASE("a network over one rank has the bits of one without ranks", "[paralle
   CHECK(test::same_bits(run_ranks(p, Partition::even(40, 1))[0], expected));
 }
 
+TEST_CASE("shares that were cut elsewhere add up like those cut here", "[parallel]") {
+  const test::FfnProblem<float> p(37, 24, 40, 18);
+  for (const Partition& inputs : shares(40, 3)) {
+    std::vector<std::vector<float>> results(2);
+    ThreadGroup group(3);
+    run_on_threads(group, [&](int rank) {
+      const Segment own = inputs.segment(rank);
+      const std::vector<float> x = test::random_values<float>(p.tokens * own.count, 7);
+      Cpu backend;
+      ThreadCommunicator ranks(group, rank);
+      const DenseLinear layer = p.down_layer();
+      const auto run = [&](const Threaded<>& share) {
+        std::vector<float> y(static_cast<std::size_t>(p.tokens * share.outputs()));
+        HostResource host;
+        Arena arena(host, share.workspace_bytes<float>(backend, p.tokens));
+        share.apply(backend, TensorView<const float, 2>(x.data(), {p.tokens, own.count}), LinearEpilogue<float>{},
+                    TensorView<float, 2>(y.data(), {p.tokens, share.outputs()}), arena);
+        return y;
+      };
+      const std::vector<float> here = run(Threaded<>::by_inputs(layer, inputs, ranks));
+      const std::vector<float> elsewhere = run(Threaded<>::summed(layer.slice_inputs(own.begin, own.count), ranks));
+      if (rank == 0) results = {here, elsewhere};
+    });
+    REQUIRE_FALSE(results[0].empty());
+    CHECK(test::same_bits(results[0], results[1]));
+  }
+}
+
 TEST_CASE("chunks of tokens change no bit over ranks either, and cost one collective each", "[parallel]") {
   const test::FfnProblem<float> p(700, 8, 30, 6);
   for (const Partition& hidden : shares(30, 3)) {

@@ -80,8 +80,11 @@ class TensorParallelLinear {
     expects_share("inputs", layer.inputs(), inputs, ranks);
     const Segment share = inputs.segment(ranks.rank());
     // Nothing of the inputs begins at 0, so that the bias stays with the rank that holds the last of them.
-    return {layer.slice_inputs(share.begin, share.count), ranks, true};
+    return summed(layer.slice_inputs(share.begin, share.count), ranks);
   }
+
+  /// By inputs, of a layer that has been cut already: every rank gives its share, one of them with the bias.
+  static TensorParallelLinear summed(Layer share, Ranks& ranks) { return {std::move(share), ranks, true}; }
 
   std::int64_t inputs() const noexcept { return local_.inputs(); }
   std::int64_t outputs() const noexcept { return local_.outputs(); }
