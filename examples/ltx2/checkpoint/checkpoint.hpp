@@ -18,6 +18,7 @@
 #include "ltxmem/core/dtype.hpp"
 #include "ltxmem/core/resource.hpp"
 #include "ltxmem/core/weight_view.hpp"
+#include "ltxmem/parallel/partition.hpp"
 
 namespace ltx2 {
 
@@ -141,6 +142,18 @@ class WeightScope {
   LinearWeights linear(std::string_view module, std::int64_t outputs, std::int64_t inputs) const {
     return moved(checkpoint_->linear(full(module), outputs, inputs, *loras_));
   }
+  /// Parts of a vector and of a layer, of which the copy need not hold the rest.
+  ltxmem::WeightVector vector_part(std::string_view name, std::int64_t size, const ltxmem::Segment& part) const {
+    return moved(checkpoint_->vector(full(name), size).slice(part.begin, part.count));
+  }
+  LinearWeights linear_outputs(std::string_view module, std::int64_t outputs, std::int64_t inputs,
+                               const ltxmem::Segment& part) const {
+    return moved(checkpoint_->linear(full(module), outputs, inputs, *loras_).outputs(part));
+  }
+  LinearWeights linear_inputs(std::string_view module, std::int64_t outputs, std::int64_t inputs,
+                              const ltxmem::Segment& part) const {
+    return moved(checkpoint_->linear(full(module), outputs, inputs, *loras_).inputs(part));
+  }
   LinearWeights convolution(std::string_view module, std::int64_t outputs, std::int64_t inputs,
                             const std::vector<std::int64_t>& kernel) const {
     return moved(checkpoint_->convolution(full(module), outputs, inputs, kernel));
@@ -164,16 +177,20 @@ class WeightScope {
  private:
   std::string full(std::string_view name) const { return prefix_ + std::string(name); }
 
-  const std::byte* moved(const std::byte* data) const {
-    return places_ == nullptr || data == nullptr ? data : address_ + places_->offset_of(data);
-  }
+  /// What is empty lies nowhere: its address stays that of the file, and is not read.
   ltxmem::WeightMatrix moved(ltxmem::WeightMatrix matrix) const {
-    matrix.data = moved(matrix.data);
-    matrix.scale = reinterpret_cast<const float*>(moved(reinterpret_cast<const std::byte*>(matrix.scale)));
+    if (places_ == nullptr || matrix.empty()) return matrix;
+    const WeightPlaces::Found place = places_->find(matrix.data);
+    matrix.data = address_ + place.offset;
+    if (place.row_stride > 0) matrix.row_stride = place.row_stride;
+    if (matrix.scale != nullptr) {
+      const auto scale = places_->find(reinterpret_cast<const std::byte*>(matrix.scale));
+      matrix.scale = reinterpret_cast<const float*>(address_ + scale.offset);
+    }
     return matrix;
   }
   ltxmem::WeightVector moved(ltxmem::WeightVector vector) const {
-    vector.data = moved(vector.data);
+    if (places_ != nullptr && !vector.empty()) vector.data = address_ + places_->find(vector.data).offset;
     return vector;
   }
   LinearWeights moved(LinearWeights layer) const {

@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "checkpoint/travelling_weights.hpp"
 
+#include <algorithm>
+#include <cstring>
 #include <functional>
 #include <span>
 #include <utility>
@@ -12,23 +14,42 @@ namespace ltx2 {
 
 namespace {
 
-/// A tensor of a mapped file is read through the file, since a mapping that has lost its file cannot say so; a copy (of
-/// a misaligned tensor) and a description, which nobody reads, through their address.
-ltxmem::WeightPiece piece_of(const TensorSource& source, const StoredTensor& tensor, bool keeps_cached) {
-  const std::span<const std::byte> bytes(tensor.data, tensor.bytes);
-  if (source.is_described()) return ltxmem::memory_piece(bytes);
+/// fn(where, bytes) for what a part has from begin on, row by row: where counts from its first byte in the file.
+template <class Fn>
+void for_each_row(const TensorBytes& wanted, std::size_t begin, std::span<std::byte> to, const Fn& fn) {
+  while (!to.empty()) {
+    const std::size_t in_row = begin % wanted.row_bytes;
+    const std::size_t count = std::min(wanted.row_bytes - in_row, to.size());
+    fn(begin / wanted.row_bytes * wanted.stride_bytes + in_row, to.first(count));
+    begin += count;
+    to = to.subspan(count);
+  }
+}
+
+/// The wanted bytes of a tensor: of a mapped file read through the file, since a mapping that has lost its file cannot
+/// say so; of a copy (of a misaligned tensor) and a description, which nobody reads, through their address.
+ltxmem::WeightPiece piece_of(const TensorSource& source, const StoredTensor& tensor, const TensorBytes& wanted,
+                             bool keeps_cached) {
+  ltxmem::WeightPiece piece;
+  piece.bytes = wanted.bytes();
+  piece.read = [wanted](std::size_t begin, std::span<std::byte> to) {
+    for_each_row(wanted, begin, to, [&](std::size_t at, std::span<std::byte> row) {
+      std::memcpy(row.data(), wanted.data + at, row.size());
+    });
+  };
+  if (source.is_described()) return piece;
   const ltxmem::MappedFile& file = source.files()[tensor.file].file();
   const std::span<const std::byte> mapping = file.bytes();
   const bool is_mapped =
       !std::less<>()(tensor.data, mapping.data()) && std::less<>()(tensor.data, mapping.data() + mapping.size());
-  if (!is_mapped) return ltxmem::memory_piece(bytes);
-  const auto offset = static_cast<std::size_t>(tensor.data - mapping.data());
-  ltxmem::WeightPiece piece;
-  piece.bytes = tensor.bytes;
-  piece.read = [&file, offset, total = tensor.bytes, keeps_cached](std::size_t begin, std::span<std::byte> part) {
-    if (begin == 0) file.will_need(offset, total);
-    file.read(offset + begin, part);
-    if (!keeps_cached) file.drop(offset + begin, part.size());
+  if (!is_mapped) return piece;
+  const auto offset = static_cast<std::size_t>(wanted.data - mapping.data());
+  piece.read = [&file, offset, wanted, keeps_cached](std::size_t begin, std::span<std::byte> to) {
+    if (begin == 0) file.will_need(offset, (wanted.rows - 1) * wanted.stride_bytes + wanted.row_bytes);
+    for_each_row(wanted, begin, to, [&](std::size_t at, std::span<std::byte> row) {
+      file.read(offset + at, row);
+      if (!keeps_cached) file.drop(offset + at, row.size());
+    });
   };
   return piece;
 }
@@ -42,7 +63,8 @@ std::vector<std::string> numbered_prefixes(const std::string& prefix, std::int64
 }
 
 ModelBlocks::ModelBlocks(const Checkpoint& checkpoint, const std::vector<std::string>& prefixes,
-                         const WeightPlacement& placement, const std::vector<std::string>& exceptions)
+                         const WeightPlacement& placement, const std::vector<std::string>& exceptions,
+                         const TensorParts& parts)
     : placement_(placement) {
   for (const std::string& prefix : prefixes) scopes_.push_back(checkpoint.prefixed(prefix));
   if (placement.in_place()) return;
@@ -62,14 +84,17 @@ ModelBlocks::ModelBlocks(const Checkpoint& checkpoint, const std::vector<std::st
   const std::size_t cached_end = resident + static_cast<std::size_t>(page_cache_.cached_blocks);
   for (std::size_t block = 0; block < tensors.size(); ++block) {
     const bool keeps_cached = block >= resident && block < cached_end;
+    std::vector<TensorBytes> wanted;
     std::vector<ltxmem::WeightPiece> pieces;
-    for (const auto& [source, tensor] : tensors[block]) pieces.push_back(piece_of(*source, *tensor, keeps_cached));
+    for (const auto& [source, tensor] : tensors[block]) {
+      const TensorBytes part = TensorBytes::of(*tensor, parts ? parts(*tensor) : TensorPart{});
+      if (part.bytes() == 0) continue;
+      wanted.push_back(part);
+      pieces.push_back(piece_of(*source, *tensor, wanted.back(), keeps_cached));
+    }
     const ltxmem::WeightBlock& made = blocks_.emplace_back(std::move(pieces));
     WeightPlaces& places = places_.emplace_back();
-    for (std::size_t i = 0; i < tensors[block].size(); ++i) {
-      const StoredTensor& tensor = *tensors[block][i].tensor;
-      places.add(tensor.data, tensor.bytes, made.offset(i));
-    }
+    for (std::size_t i = 0; i < wanted.size(); ++i) places.add(wanted[i], made.offset(i));
   }
 }
 

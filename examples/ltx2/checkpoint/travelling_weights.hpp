@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "checkpoint/checkpoint.hpp"
+#include "checkpoint/tensor_part.hpp"
 #include "checkpoint/weight_places.hpp"
 #include "ltxmem/memory/arena.hpp"
 #include "ltxmem/weights/weight_stream.hpp"
@@ -19,8 +20,8 @@
 
 namespace ltx2 {
 
-/// The blocks of a model: for each the tensors below one prefix, and the LoRAs of its modules. fp8 weights travel as
-/// they are stored; LoRAs travel with their block.
+/// The blocks of a model: for each the tensors below one prefix, and the LoRAs of its modules, or the parts of them
+/// that are wanted. fp8 weights travel as they are stored; LoRAs travel with their block.
 ///
 /// Memory  lists of tensors; no weights
 /// Throws  IoError for a prefix without tensors
@@ -30,9 +31,10 @@ class ModelBlocks {
  public:
   /// Streamed blocks that the page cache has no room for are dropped from it after every use; it keeps the first ones
   /// after the resident ones.
-  /// Left out are tensors whose names go on with one of the exceptions.
+  /// Left out are tensors whose names go on with one of the exceptions. The room in the page cache is for whole
+  /// tensors: others on this machine may want the other parts.
   ModelBlocks(const Checkpoint& checkpoint, const std::vector<std::string>& prefixes, const WeightPlacement& placement,
-              const std::vector<std::string>& exceptions = {});
+              const std::vector<std::string>& exceptions = {}, const TensorParts& parts = {});
   ModelBlocks(const ModelBlocks&) = delete;
   ModelBlocks& operator=(const ModelBlocks&) = delete;
 

@@ -10,7 +10,9 @@
 #include "ltxmem/attention/tiled_attention.hpp"
 #include "ltxmem/backend/concepts.hpp"
 #include "ltxmem/memory/arena.hpp"
+#include "ltxmem/parallel/tensor_parallel_linear.hpp"
 #include "ltxmem/stores/row_store.hpp"
+#include "model/head_share.hpp"
 #include "model/linear.hpp"
 
 namespace ltx2 {
@@ -52,26 +54,36 @@ struct GateHeads {
 /// Computes  q = rope(rms(to_q(a)) * q_norm), k = rope(rms(to_k(b)) * k_norm), v = to_v(b), the means over all heads;
 ///           y = residual + gate * to_out(softmax(q k^T / sqrt(head_dim) + mask) v * 2 sigmoid(to_gate_logits(a)))
 /// Shapes    a [N, query_inputs], b [M, key_inputs], q [N, inner], k and v [M, inner], y [N, query_inputs]
-/// Memory    only scratch, from the arena
+/// Ranks     that share the heads have q, k, v and attended rows of their own heads, possibly none, and all get y:
+///           heads() and inner() are the rank's. Norms and to_out are collectives, that all of them call alike
+/// Memory    only scratch, from the arena; with several ranks also N floats per norm, and N * query_inputs for the sum
+///           behind to_out
+/// Cost      with several ranks an all_reduce of N floats for q, of M for k, of N * query_inputs for y
 /// Numerics  q, k, v and the attended rows are rounded to T, sums are fp32; every row is independent of its tile
 /// Source    docs/ltx2/transformer.md 8
-template <ltxmem::Element T, ltxmem::Backend<T> Backend>
+template <ltxmem::Element T, ltxmem::Backend<T> Backend, class Ranks = ltxmem::SingleRank>
 class Attention {
  public:
   /// What the norms multiply each row by, where a group of heads does not hold the row it is the mean of. May be empty.
   using RowFactors = ltxmem::TensorView<const float, 1>;
 
-  Attention(const WeightScope& weights, const AttentionOptions& options)
+  /// options: of the whole layer.
+  Attention(const WeightScope& weights, const AttentionOptions& options, const HeadShare<Ranks>& share)
       : options_(options),
-        q_(make_linear<T, Backend>(weights.linear("to_q", options.inner(), options.query_inputs))),
-        k_(make_linear<T, Backend>(weights.linear("to_k", options.inner(), options.key_inputs))),
-        v_(make_linear<T, Backend>(weights.linear("to_v", options.inner(), options.key_inputs))),
-        out_(make_linear<T, Backend>(weights.linear("to_out.0", options.query_inputs, options.inner()))),
-        q_norm_(weights.vector("q_norm.weight", options.inner())),
-        k_norm_(weights.vector("k_norm.weight", options.inner())) {
-    if (options.gated) {
-      gate_ = make_linear<T, Backend>(weights.linear("to_gate_logits", options.heads, options.query_inputs));
-    }
+        ranks_(share.ranks),
+        norm_width_(options.inner()),
+        first_head_(share.own.begin),
+        q_(projection(weights, "to_q", options.inner(), options.query_inputs, share)),
+        k_(projection(weights, "to_k", options.inner(), options.key_inputs, share)),
+        v_(projection(weights, "to_v", options.inner(), options.key_inputs, share)),
+        out_(Output::summed(make_linear<T, Backend>(weights.linear_inputs("to_out.0", options.query_inputs,
+                                                                          options.inner(), share.of(options.inner()))),
+                            *share.ranks)),
+        q_norm_(weights.vector_part("q_norm.weight", options.inner(), share.of(options.inner()))),
+        k_norm_(weights.vector_part("k_norm.weight", options.inner(), share.of(options.inner()))) {
+    ltxmem::expects(options.heads == share.all, "attention: ", options.heads, " heads, a share of ", share.all);
+    if (options.gated) gate_ = projection(weights, "to_gate_logits", options.heads, options.query_inputs, share);
+    options_.heads = share.own.count;
   }
 
   /// The layer with some of its heads alone: the same products, bit by bit. Its norms are those of whole rows, so
@@ -92,19 +104,18 @@ class Attention {
   }
 
   std::int64_t heads() const noexcept { return options_.heads; }
+  bool has_heads() const noexcept { return heads() > 0; }
   std::int64_t head_dim() const noexcept { return options_.head_dim; }
   std::int64_t inner() const noexcept { return options_.inner(); }
 
   void queries(Backend& backend, ltxmem::TensorView<const T, 2> input, const ltxmem::RotaryTable& rotary,
                ltxmem::TensorView<T, 2> q, ltxmem::Arena& arena, RowFactors factors = {}) const {
-    q_.apply(backend, input, ltxmem::LinearEpilogue<T>{}, q, arena);
-    backend.head_norm(q, head_norm(q_norm_, rotary, factors));
+    project(backend, q_, q_norm_, input, rotary, q, arena, factors);
   }
 
   void keys(Backend& backend, ltxmem::TensorView<const T, 2> input, const ltxmem::RotaryTable& rotary,
             ltxmem::TensorView<T, 2> k, ltxmem::Arena& arena, RowFactors factors = {}) const {
-    k_.apply(backend, input, ltxmem::LinearEpilogue<T>{}, k, arena);
-    backend.head_norm(k, head_norm(k_norm_, rotary, factors));
+    project(backend, k_, k_norm_, input, rotary, k, arena, factors);
   }
 
   /// What the norms of queries and keys multiply each row by, [N]; the projected rows are scratch.
@@ -119,7 +130,7 @@ class Attention {
 
   void values(Backend& backend, ltxmem::TensorView<const T, 2> input, ltxmem::TensorView<T, 2> v,
               ltxmem::Arena& arena) const {
-    v_.apply(backend, input, ltxmem::LinearEpilogue<T>{}, v, arena);
+    if (has_heads()) v_.apply(backend, input, ltxmem::LinearEpilogue<T>{}, v, arena);
   }
 
   bool gated() const noexcept { return gate_.has_value(); }
@@ -129,7 +140,7 @@ class Attention {
             ltxmem::Arena& arena) const {
     ltxmem::LinearEpilogue<float> epilogue;
     epilogue.activation = ltxmem::Activation::twice_sigmoid;
-    gate_->apply(backend, input, epilogue, gate, arena);
+    if (has_heads()) gate_->apply(backend, input, epilogue, gate, arena);
   }
 
   /// The same in a buffer from the arena; empty in a model without gates.
@@ -168,6 +179,7 @@ class Attention {
     const auto scope = arena.scope();
     const auto head_gate = gate(backend, input, arena);
     queries(backend, input, rotary, attended, arena, factors);
+    if (!has_heads()) return;
     ltxmem::AttentionExtras extras;
     extras.gate = head_gate;
     extras.mask = mask;
@@ -195,6 +207,33 @@ class Attention {
   }
 
  private:
+  using Output = ltxmem::TensorParallelLinear<ModelLinear<T, Backend>, Ranks>;
+
+  static ModelLinear<T, Backend> projection(const WeightScope& weights, const char* module, std::int64_t outputs,
+                                            std::int64_t inputs, const HeadShare<Ranks>& share) {
+    return make_linear<T, Backend>(weights.linear_outputs(module, outputs, inputs, share.of(outputs)));
+  }
+
+  /// rows = rope(norm(layer(input))), the norm by given factors or those of whole rows.
+  void project(Backend& backend, const ModelLinear<T, Backend>& layer, const ltxmem::WeightVector& weight,
+               ltxmem::TensorView<const T, 2> input, const ltxmem::RotaryTable& rotary, ltxmem::TensorView<T, 2> rows,
+               ltxmem::Arena& arena, RowFactors factors) const {
+    const auto scope = arena.scope();
+    if (has_heads()) layer.apply(backend, input, ltxmem::LinearEpilogue<T>{}, rows, arena);
+    if (factors.empty() && ranks_->size() > 1) {
+      const auto of_all = arena.take<float, 1>("norm factors", {rows.extent(0)});
+      row_factors(backend, rows, of_all, arena);
+      factors = of_all;
+    }
+    if (has_heads()) backend.head_norm(rows, head_norm(weight, rotary, factors));
+  }
+
+  /// What the norm multiplies rows by of which this rank has its heads.
+  void row_factors(Backend& backend, ltxmem::TensorView<const T, 2> rows, ltxmem::TensorView<float, 1> factors,
+                   ltxmem::Arena& arena) const {
+    ltxmem::head_norm_factors(backend, *ranks_, rows, norm_width_, options_.eps, factors, arena);
+  }
+
   ltxmem::HeadNormArguments head_norm(const ltxmem::WeightVector& weight, const ltxmem::RotaryTable& rotary,
                                       RowFactors factors) const {
     ltxmem::HeadNormArguments arguments{.heads = heads(), .eps = options_.eps, .weight = weight, .rotary = rotary};
@@ -203,20 +242,22 @@ class Attention {
     return arguments;
   }
 
-  void norm_factors(Backend& backend, const ModelLinear<T, Backend>& projection, ltxmem::TensorView<const T, 2> input,
+  void norm_factors(Backend& backend, const ModelLinear<T, Backend>& layer, ltxmem::TensorView<const T, 2> input,
                     ltxmem::TensorView<float, 1> factors, ltxmem::Arena& arena) const {
     const auto scope = arena.scope();
     const auto rows = arena.take<T, 2>("projected rows", {input.extent(0), inner()});
-    projection.apply(backend, input, ltxmem::LinearEpilogue<T>{}, rows, arena);
-    backend.head_norm_factors(ltxmem::TensorView<const T, 2>(rows), options_.eps, factors);
+    if (has_heads()) layer.apply(backend, input, ltxmem::LinearEpilogue<T>{}, rows, arena);
+    row_factors(backend, rows, factors, arena);
   }
 
-  AttentionOptions options_;
-  std::int64_t first_head_ = 0;
+  AttentionOptions options_;  // with the heads of the rank, or of a group of them
+  Ranks* ranks_;
+  std::int64_t norm_width_;
+  std::int64_t first_head_;
   ModelLinear<T, Backend> q_;
   ModelLinear<T, Backend> k_;
   ModelLinear<T, Backend> v_;
-  ModelLinear<T, Backend> out_;
+  Output out_;
   std::optional<ModelLinear<T, Backend>> gate_;
   ltxmem::WeightVector q_norm_;
   ltxmem::WeightVector k_norm_;

@@ -8,10 +8,10 @@
 #include <cstdint>
 #include <deque>
 #include <map>
-#include <numeric>
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "ltxmem/parallel/any_transport.hpp"
@@ -25,9 +25,43 @@
 
 namespace ltx2 {
 
-/// What the working ranks of a run talk through, threads or processes, and their dry run.
+/// What some of the working ranks of a run talk through, threads or processes, and their dry run.
 using HostRanks = ltxmem::RankGroup<ltxmem::AnyTransport>;
 using PlanRanks = ltxmem::RankGroup<ltxmem::PlannedTransport>;
+
+/// Whom a working rank talks to: a row and a column of the grid that the working ranks form. A card is alone in both.
+template <class Ranks>
+struct RankPlace {
+  int index;      ///< among the working ranks
+  Ranks& heads;   ///< the ranks that share the heads of the same tokens
+  Ranks& tokens;  ///< the ranks that share the tokens, with the same heads
+};
+
+/// The two groups that make up a place in the grid, over one transport.
+template <class Transport>
+class RankGroups {
+ public:
+  RankGroups(const ltxmem::MessageRanks<Transport>& all, const RankSettings& settings)
+      : RankGroups(all, settings.first_working(),
+                   {all.rank() - settings.first_working(), settings.working(), settings.sharing_heads()}) {}
+
+  RankPlace<ltxmem::RankGroup<Transport>> place() { return {index_, row_, column_}; }
+  /// Of both.
+  std::int64_t link_bytes() const { return row_.traffic().link_bytes + column_.traffic().link_bytes; }
+
+ private:
+  RankGroups(const ltxmem::MessageRanks<Transport>& all, int first, const ltxmem::RankGrid& grid)
+      : index_(all.rank() - first), row_(all, from(first, grid.row)), column_(all, from(first, grid.column)) {}
+
+  static std::vector<int> from(int first, std::vector<int> ranks) {
+    for (int& rank : ranks) rank += first;
+    return ranks;
+  }
+
+  int index_;
+  ltxmem::RankGroup<Transport> row_;
+  ltxmem::RankGroup<Transport> column_;
+};
 
 /// The working ranks of a run, and exactly the memory that a plan of each asks for, for as long as they run the planned
 /// body again and again. They are threads, or processes, of which this is one; one rank alone works in the calling
@@ -43,7 +77,7 @@ class RankWorkspaces {
   /// Plans of the working ranks, in order.
   using Plans = std::vector<Runtime::Plan>;
 
-  /// body(ranks, backend, workspace) of every working rank; those of the same kind(index) are planned once.
+  /// body(place, backend, workspace) of every working rank; those of the same kind(index) are planned once.
   template <class Kind, class Body>
   static Plans plan(const Runtime& runtime, Kind&& kind, Body&& body) {
     const RankSettings& settings = runtime.settings().ranks;
@@ -53,15 +87,16 @@ class RankWorkspaces {
       const auto own_kind = kind(index);
       auto of_kind = known.find(own_kind);
       if (of_kind == known.end()) {
-        const auto planned = runtime.plan(threads(runtime), [&](PlanBackend& backend, ltxmem::Workspace& workspace) {
+        auto planned = runtime.plan(threads(runtime), [&](PlanBackend& backend, ltxmem::Workspace& workspace) {
           const ltxmem::PlannedCommunicator all(settings.first_working() + index, settings.count);
-          PlanRanks ranks(all, members(settings));
-          body(ranks, backend, workspace);
+          RankGroups groups(all, settings);
+          body(groups.place(), backend, workspace);
         });
-        of_kind = known.emplace(own_kind, planned).first;
+        if (index > 0) planned.record.reset();  // one rank's steps are traced
+        of_kind = known.emplace(own_kind, std::move(planned)).first;
       }
       plans.push_back(of_kind->second);
-      if (index > 0) plans.back().record.reset();  // one rank's steps are traced
+      if (index > 0) plans.back().record.reset();
     }
     return plans;
   }
@@ -82,7 +117,7 @@ class RankWorkspaces {
         [](const PlannedWorkspace& workspace, const Runtime::Plan& plan) { return workspace.holds(plan); });
   }
 
-  /// Runs body(ranks, backend, workspace) on every working rank, unless this is a dry run. Backend: of the device that
+  /// Runs body(place, backend, workspace) on every working rank, unless this is a dry run. Backend: of the device that
   /// computes; a card is one rank.
   template <class Backend, class Body>
   void run(const Plans& plans, Body&& body) {
@@ -94,7 +129,7 @@ class RankWorkspaces {
     } else {
       workspaces_.front().run_on(*runtime_.card_, plans.front(), [&](Backend& backend, ltxmem::Workspace& workspace) {
         ltxmem::SingleRank alone;
-        body(alone, backend, workspace);
+        body(RankPlace<ltxmem::SingleRank>{0, alone, alone}, backend, workspace);
       });
     }
   }
@@ -103,11 +138,12 @@ class RankWorkspaces {
   template <class Body>
   void run_on_host(const Plans& plans, Body&& body) {
     const auto run_rank = [&](const ltxmem::AnyTransport& transport, HostBackend& backend) {
-      HostRanks ranks(ltxmem::MessageRanks<ltxmem::AnyTransport>(transport), members(settings()));
-      const auto index = static_cast<std::size_t>(ranks.rank());
-      workspaces_[index].run_on(backend, plans[index],
-                                [&](HostBackend&, ltxmem::Workspace& workspace) { body(ranks, backend, workspace); });
-      return ranks.traffic().link_bytes;
+      RankGroups groups(ltxmem::MessageRanks<ltxmem::AnyTransport>(transport), settings());
+      const auto index = static_cast<std::size_t>(groups.place().index);
+      workspaces_[index].run_on(backend, plans[index], [&](HostBackend&, ltxmem::Workspace& workspace) {
+        body(groups.place(), backend, workspace);
+      });
+      return groups.link_bytes();
     };
     const auto run_one_of_many = [&](const ltxmem::AnyTransport& transport) {
       const int rank = transport.rank();
@@ -129,7 +165,7 @@ class RankWorkspaces {
       run_rank(transport(0), runtime_.backend_);
       return;
     }
-    for (const int rank : members(settings())) add_backend(rank);
+    for (int rank = settings().first_working(); rank < settings().count; ++rank) add_backend(rank);
     ltxmem::run_on_threads(group, [&](int rank) { run_one_of_many(transport(rank)); });
   }
 
@@ -146,11 +182,6 @@ class RankWorkspaces {
   static int threads(const Runtime& runtime) {
     const Settings& settings = runtime.settings();
     return std::max(1, settings.threads / (settings.ranks.processes != nullptr ? 1 : settings.ranks.working()));
-  }
-  static std::vector<int> members(const RankSettings& settings) {
-    std::vector<int> ranks(static_cast<std::size_t>(settings.working()));
-    std::iota(ranks.begin(), ranks.end(), settings.first_working());
-    return ranks;
   }
   Working& at(int rank) { return working_.at(rank); }
 

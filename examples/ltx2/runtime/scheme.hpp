@@ -57,9 +57,9 @@ constexpr SchemeTable scheme_table(Scheme scheme) noexcept {
   return {};
 }
 
-/// Heads of a group: an eighth of all, or one where eight do not divide them.
+/// Heads of a group: an eighth of all, or one where eight do not divide them, or there are none.
 constexpr std::int64_t heads_per_group(std::int64_t heads) noexcept {
-  return heads % 8 == 0 ? heads / 8 : 1;
+  return heads > 0 && heads % 8 == 0 ? heads / 8 : 1;
 }
 
 }  // namespace ltx2

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <cstddef>
@@ -9,6 +10,7 @@
 #include <limits>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "ltxmem/core/device.hpp"
@@ -53,9 +55,32 @@ inline std::string weights_text(const WeightPlacement& weights) {
   return weights.stream ? "stream:" + std::to_string(weights.slots) : "resident";
 }
 
-/// Who shares the transformer's work: ranks, each with a part of the video's tokens.
+/// What the working ranks share: they form a grid, whose rows share the heads and hidden channels of the same tokens
+/// and whose columns share the video's tokens.
+enum class RankLayout : std::uint8_t {
+  sequence,  ///< the tokens: one column
+  tensor,    ///< the heads: one row
+  both,      ///< rows as long as the largest divisor of the ranks that is at most their square root
+};
+
+inline constexpr std::array<RankLayout, 3> rank_layouts{RankLayout::sequence, RankLayout::tensor, RankLayout::both};
+
+constexpr std::string_view rank_layout_name(RankLayout layout) noexcept {
+  constexpr std::array<std::string_view, rank_layouts.size()> names{"sequence", "tensor", "both"};
+  return names[static_cast<std::size_t>(layout)];
+}
+
+constexpr std::optional<RankLayout> find_rank_layout(std::string_view name) noexcept {
+  for (const RankLayout layout : rank_layouts) {
+    if (rank_layout_name(layout) == name) return layout;
+  }
+  return std::nullopt;
+}
+
+/// Who shares the transformer's work.
 struct RankSettings {
   int count = 1;
+  RankLayout layout = RankLayout::sequence;
   bool idle_primary = false;      ///< rank 0 stays out of the transformer and has its memory for everything else
   std::vector<double> weights{};  ///< of the working ranks: their shares are in proportion; empty: all alike
   std::chrono::milliseconds deadline = std::chrono::minutes(10);  ///< of every wait for another rank
@@ -63,6 +88,18 @@ struct RankSettings {
 
   int first_working() const noexcept { return idle_primary ? 1 : 0; }
   int working() const noexcept { return count - first_working(); }
+
+  /// Ranks that share the heads of the same tokens: a row of the grid, working ranks that follow one another.
+  int sharing_heads() const noexcept {
+    if (layout != RankLayout::both) return layout == RankLayout::tensor ? working() : 1;
+    int width = 1;
+    for (int divisor = 2; divisor * divisor <= working(); ++divisor) {
+      if (working() % divisor == 0) width = divisor;
+    }
+    return width;
+  }
+  /// Ranks that share the tokens: a column of the grid.
+  int sharing_tokens() const noexcept { return working() / sharing_heads(); }
 };
 
 /// How a run is executed. Only device, dtype and ranks change bits of the result.
@@ -100,10 +137,12 @@ inline void expect_workable_ranks(const Settings& settings) {
       sum += weight;
     }
     expects(sum > 0, "ranks: all weights are 0");
+    expects(ranks.layout != RankLayout::both,
+            "ranks: weights with layout both, expected sequence or tensor: shares of a grid are even");
   }
-  expects(ranks.working() == 1 || scheme_table(settings.scheme).keys_values == ltxmem::MemorySpace::device,
-          "ranks: scheme ", scheme_name(settings.scheme), " with ", ranks.working(),
-          " working ranks, expected plain, E1 or E2: keys and values that go round lie on the device");
+  expects(ranks.sharing_tokens() == 1 || scheme_table(settings.scheme).keys_values == ltxmem::MemorySpace::device,
+          "ranks: scheme ", scheme_name(settings.scheme), " with ", ranks.sharing_tokens(),
+          " ranks that share tokens, expected plain, E1 or E2: keys and values that go round lie on the device");
 }
 
 }  // namespace ltx2

@@ -89,9 +89,10 @@ class Connector {
         rotary_table(backend, grid, positions, upload_rows(backend, positions, arena), arena);
 
     fill(backend, features, hidden);
+    ltxmem::SingleRank alone;
     for (std::int64_t index = 0; index < config_.layers; ++index) {
       const ltxmem::Step step(backend, "connector block", index);
-      const Block block(blocks.acquire(index), config_);
+      const Block block(blocks.acquire(index), config_, whole_heads(alone, config_.heads));
       norm(backend, hidden, normed);
       attend(backend, block.attention, normed, rotary, tiles, hidden, arena);
       norm(backend, hidden, normed);
@@ -103,9 +104,9 @@ class Connector {
 
  private:
   struct Block {
-    Block(const WeightScope& weights, const ConnectorConfig& config)
-        : attention(weights.scope("attn1"), attention_options(config)),
-          feed_forward(weights.scope("ff"), config.width()) {}
+    Block(const WeightScope& weights, const ConnectorConfig& config, const HeadShare<ltxmem::SingleRank>& all)
+        : attention(weights.scope("attn1"), attention_options(config), all),
+          feed_forward(weights.scope("ff"), config.width(), all) {}
 
     static AttentionOptions attention_options(const ConnectorConfig& config) {
       return {config.heads,   config.head_dim,        config.width(),

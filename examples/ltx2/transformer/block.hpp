@@ -17,7 +17,8 @@ namespace ltx2 {
 /// Computes  the updates of transformer.md 7: self attention, text attention, cross-modal attention in both directions
 ///           from the states before it, feed-forward; for one stream or both
 /// Ranks     each runs the block on its own tokens of the video; those of all meet in self attention and in what the
-///           audio has seen. Everything of the audio happens on every rank
+///           audio has seen. Everything of the audio happens on every rank. Ranks that share the heads of the same
+///           tokens do the same side by side, and meet behind every attention and feed-forward network
 /// Order     audio attention first. Then the keys and values that the video needs: its own (one pass over x) and the
 ///           audio's. Then one pass over tiles of video tokens that does everything to a tile while it is at hand: self
 ///           attention, text attention, its part as keys and values of the audio (folded into the audio's softmax
@@ -28,19 +29,18 @@ namespace ltx2 {
 /// Numerics  every row is independent of its tile; softmax sums run over quanta of keys in order, so no bit depends on
 ///           the tiles or on where the tensors lie
 /// Source    docs/ltx2/transformer.md 7
-template <ltxmem::Element T, ltxmem::Backend<T> Backend>
+template <ltxmem::Element T, ltxmem::Backend<T> Backend, ltxmem::Communicator<Backend> Ranks>
 class Block {
  public:
-  Block(const WeightScope& weights, const TransformerConfig& config)
-      : video_(weights, config, stream_shape(config, StreamKind::video)),
-        audio_(weights, config, stream_shape(config, StreamKind::audio)),
+  Block(const WeightScope& weights, const TransformerConfig& config, const HeadShare<Ranks>& share)
+      : video_(weights, config, stream_shape(config, StreamKind::video), share),
+        audio_(weights, config, stream_shape(config, StreamKind::audio), share),
         audio_to_video_(weights.scope("audio_to_video_attn"),
-                        cross_options(config, config.width(), config.audio_width())),
+                        cross_options(config, config.width(), config.audio_width()), share),
         video_to_audio_(weights.scope("video_to_audio_attn"),
-                        cross_options(config, config.audio_width(), config.width())) {}
+                        cross_options(config, config.audio_width(), config.width()), share) {}
 
   /// Either stream may be absent (null).
-  template <ltxmem::Communicator<Backend> Ranks>
   void operator()(Backend& backend, TokenShares<Ranks>& shares, Stream<T, Backend>* video, Stream<T, Backend>* audio,
                   const BlockSkips& skips, const SchemeTable& scheme, const Tiles& tiles,
                   ltxmem::Workspace& workspace) const {
@@ -79,7 +79,8 @@ class Block {
   }
 
  private:
-  using Rows = typename StreamBlock<T, Backend>::Rows;
+  using OneStream = StreamBlock<T, Backend, Ranks>;
+  using Rows = typename OneStream::Rows;
 
   /// The audio's side of video-to-audio attention: its queries, and the softmax state that tiles of video are added to.
   struct Listener {
@@ -122,7 +123,6 @@ class Block {
 
   /// The pass over tiles of video tokens. Without sound or listener that direction is left out; a video that is not
   /// enabled is only listened to.
-  template <class Ranks>
   void video_pass(Backend& backend, TokenShares<Ranks>& shares, Stream<T, Backend>& video, const Rows& rows,
                   bool skip_self, KeyValues<T, Backend>* sound, Listener* listener, const SchemeTable& scheme,
                   const Tiles& tiles, ltxmem::Workspace& workspace) const {
@@ -172,7 +172,7 @@ class Block {
     const auto scope = arena.scope();
     const auto input = video_.modulated(backend, x, at, rows.cross[scale_a2v], rows.cross[shift_a2v], arena);
     audio_to_video_.attend(backend, input, at.cross_rotary, sound.keys, sound.values, {}, tiles.keys,
-                           StreamBlock<T, Backend>::gated_residual(x, rows.cross_gate), x, arena);
+                           OneStream::gated_residual(x, rows.cross_gate), x, arena);
   }
 
   Listener listen(Backend& backend, Stream<T, Backend>& audio, const Rows& rows, ltxmem::Arena& arena) const {
@@ -200,6 +200,7 @@ class Block {
     const auto v = arena.take<T, 2>("values", extents);
     video_to_audio_.keys(backend, input, at.cross_rotary, k, arena);
     video_to_audio_.values(backend, input, v, arena);
+    if (!video_to_audio_.has_heads()) return;
     ltxmem::AttentionExtras extras;
     extras.key_begin = at.begin;
     video_to_audio_.tiled({.key_tile = tiles.keys})
@@ -207,23 +208,22 @@ class Block {
   }
 
   /// y += gate * to_out(what the audio has seen of the video).
-  template <class Ranks>
   void heard(Backend& backend, TokenShares<Ranks>& shares, Stream<T, Backend>& audio, const Rows& rows,
              const Listener& listener, ltxmem::Arena& arena) const {
-    if (shares.are_many()) {
+    if (video_to_audio_.has_heads() && shares.are_many()) {
       finalize_over_ranks<T>(backend, shares.ranks, listener.state.view(), listener.gate, listener.q, arena);
-    } else {
+    } else if (video_to_audio_.has_heads()) {
       listener.state.template finalize<T>(listener.q, listener.gate);
     }
     const auto y = audio.x.stage(backend, 0, audio.tokens());
-    video_to_audio_.output(backend, listener.q, StreamBlock<T, Backend>::gated_residual(y, rows.cross_gate), y, arena);
+    video_to_audio_.output(backend, listener.q, OneStream::gated_residual(y, rows.cross_gate), y, arena);
     audio.x.store(backend, 0, audio.tokens());
   }
 
-  StreamBlock<T, Backend> video_;
-  StreamBlock<T, Backend> audio_;
-  Attention<T, Backend> audio_to_video_;
-  Attention<T, Backend> video_to_audio_;
+  OneStream video_;
+  OneStream audio_;
+  typename OneStream::Layer audio_to_video_;
+  typename OneStream::Layer video_to_audio_;
 };
 
 }  // namespace ltx2

@@ -67,27 +67,31 @@ struct LogMask {
 
 /// The weights of one stream in one block.
 ///
+/// Ranks     that share the heads have all of x, and their own heads of keys, values and attended rows; those that
+/// share
+///           the tokens have all of a head
 /// Memory    rows, keys_values: buffers that stay until the caller's scope ends; the others: scratch of one tile
 /// Source    docs/ltx2/transformer.md 7; the row order of the tables is given there
-template <ltxmem::Element T, ltxmem::Backend<T> Backend>
+template <ltxmem::Element T, ltxmem::Backend<T> Backend, ltxmem::Communicator<Backend> Ranks>
 class StreamBlock {
  public:
-  StreamBlock(const WeightScope& block, const TransformerConfig& config, const StreamShape& shape)
+  using Layer = Attention<T, Backend, Ranks>;
+
+  StreamBlock(const WeightScope& block, const TransformerConfig& config, const StreamShape& shape,
+              const HeadShare<Ranks>& share)
       : width_(shape.width()),
         eps_(static_cast<float>(config.norm_eps)),
         self_(block.scope(shape.prefix + "attn1"),
-              {shape.heads, shape.head_dim, shape.width(), shape.width(), config.gated_attention, eps_}),
+              {shape.heads, shape.head_dim, shape.width(), shape.width(), config.gated_attention, eps_}, share),
         text_(block.scope(shape.prefix + "attn2"),
-              {shape.heads, shape.head_dim, shape.width(), shape.context_width, config.gated_attention, eps_}),
-        feed_forward_(block.scope(shape.prefix + "ff"), shape.width()),
+              {shape.heads, shape.head_dim, shape.width(), shape.context_width, config.gated_attention, eps_}, share),
+        feed_forward_(block.scope(shape.prefix + "ff"), shape.width(), share),
         table_(block.matrix(shape.prefix + "scale_shift_table", config.adaln_rows(), shape.width())),
         cross_table_(block.matrix(shape.cross_table, 5, shape.width())) {
     if (config.text_modulation) {
       prompt_table_ = block.matrix(shape.prefix + "prompt_scale_shift_table", 2, shape.width());
     }
   }
-
-  const Attention<T, Backend>& self() const noexcept { return self_; }
 
   /// The block's modulation: its tables added to what the timestep networks gave.
   struct Rows {
@@ -131,10 +135,10 @@ class StreamBlock {
 
   /// Keys and values that an attention makes of all tokens of this stream, turned by the stream's own rotary embedding
   /// or the cross-modal one, in a space of the workspace. Read later in tiles of tiles.keys.
-  KeyValues<T, Backend> keys_values(Backend& backend, const Attention<T, Backend>& attention,
-                                    Stream<T, Backend>& stream, const ltxmem::TokenRows& scale,
-                                    const ltxmem::TokenRows& shift, ltxmem::RotaryTable TokenConditions::*rotary,
-                                    const Tiles& tiles, ltxmem::MemorySpace space, ltxmem::Workspace& workspace,
+  KeyValues<T, Backend> keys_values(Backend& backend, const Layer& attention, Stream<T, Backend>& stream,
+                                    const ltxmem::TokenRows& scale, const ltxmem::TokenRows& shift,
+                                    ltxmem::RotaryTable TokenConditions::*rotary, const Tiles& tiles,
+                                    ltxmem::MemorySpace space, ltxmem::Workspace& workspace,
                                     ltxmem::TensorView<const float, 1> factors = {}) const {
     const ltxmem::Extents<2> extents{stream.tokens(), attention.inner()};
     KeyValues<T, Backend> made{{backend, "keys", extents, tiles.keys, space, workspace},
@@ -203,7 +207,7 @@ class StreamBlock {
       const ltxmem::Step step(backend, "head group", index);
       const auto group_scope = arena.scope();
       const auto pinned_scope = workspace.pinned.scope();
-      const Attention<T, Backend> group = self_.group(index * heads, heads);
+      const Layer group = self_.group(index * heads, heads);
       KeyValues<T, Backend> made = keys_values(backend, group, stream, rows.own[scale_self], rows.own[shift_self],
                                                &TokenConditions::rotary, tiles, space, workspace, factors.keys);
       auto columns = attended.columns(index * group.inner(), group.inner());
@@ -224,7 +228,6 @@ class StreamBlock {
   /// Memory    N * D elements for the rows of this rank; for all heads or a group of them two shards of keys and values
   ///           and the fp32 state of all local queries
   /// Numerics  those of RingAttention: equal bits in every run with as many ranks
-  template <ltxmem::Communicator<Backend> Ranks>
   ltxmem::PlacedRowStore<T, Backend> attend_over_ranks(Backend& backend, Stream<T, Backend>& stream, const Rows& rows,
                                                        const Tiles& tiles, bool by_groups, TokenShares<Ranks>& shares,
                                                        ltxmem::Workspace& workspace) const {
@@ -235,10 +238,12 @@ class StreamBlock {
     NormFactors factors;
     if (by_groups) factors = norm_factors(backend, stream, rows, tiles, arena);
     const std::int64_t heads = by_groups ? heads_per_group(self_.heads()) : self_.heads();
-    ltxmem::repeat(backend, self_.heads() / heads, [&](std::int64_t index) {
+    // A rank without heads has no groups, but a part in the norms, which groups find made.
+    const std::int64_t groups = by_groups ? self_.heads() / heads : 1;
+    ltxmem::repeat(backend, groups, [&](std::int64_t index) {
       const ltxmem::Step step(backend, "head group", index);
       const auto group_scope = arena.scope();
-      const Attention<T, Backend> group = self_.group(index * heads, heads);
+      const Layer group = self_.group(index * heads, heads);
       const std::int64_t width = group.inner();
       ltxmem::TensorView<float, 2> gate;
       if (group.gated()) gate = arena.take<float, 2>("head gate", {tokens, heads});
@@ -252,6 +257,7 @@ class StreamBlock {
         group.queries(backend, input, at.rotary, q.rows(at.begin, count), arena, factors.of_queries(at.begin, count));
         if (group.gated()) group.gate(backend, input, gate.rows(at.begin, count), arena);
       });
+      if (!group.has_heads()) return;
       ltxmem::AttentionExtras extras;
       extras.gate = gate;
       extras.mask = log_mask(backend, stream, 0, tokens, arena);
@@ -368,9 +374,9 @@ class StreamBlock {
 
   std::int64_t width_;
   float eps_;
-  Attention<T, Backend> self_;
-  Attention<T, Backend> text_;
-  FeedForward<T, Backend> feed_forward_;
+  Layer self_;
+  Layer text_;
+  FeedForward<T, Backend, Ranks> feed_forward_;
   ltxmem::WeightMatrix table_;
   ltxmem::WeightMatrix cross_table_;
   ltxmem::WeightMatrix prompt_table_;

@@ -13,8 +13,8 @@
 
 namespace ltx2 {
 
-/// The ranks that work on a forward pass, and which tokens of the video each holds. The audio, the text and what is
-/// made of them exist on every rank, alike to the bit.
+/// The ranks that share the tokens of a forward pass, and which tokens of the video each holds. The audio, the text and
+/// what is made of them exist on every rank, alike to the bit.
 template <class Ranks>
 struct TokenShares {
   Ranks& ranks;

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <optional>
 #include <string>
 #include <vector>
@@ -18,17 +20,37 @@
 
 namespace ltx2 {
 
-/// The weights of a transformer as they travel: the blocks, and what is outside them, which stays.
+/// The weights of a transformer as they travel: the blocks, and what is outside them, which stays. Ranks that share the
+/// heads bring their parts of the blocks alone.
 struct TransformerWeights {
-  TransformerWeights(const Checkpoint& checkpoint, const TransformerConfig& config, const WeightPlacement& placement)
+  TransformerWeights(const Checkpoint& checkpoint, const TransformerConfig& config, const WeightPlacement& placement,
+                     const ltxmem::Partition& heads)
       : ends(checkpoint, {prefix}, {.device_reads_files = placement.device_reads_files},
-             {"transformer_blocks.", "video_embeddings_connector.", "audio_embeddings_connector."}),
-        blocks(checkpoint, numbered_prefixes(std::string(prefix) + "transformer_blocks.", config.layers), placement) {}
+             {"transformer_blocks.", "video_embeddings_connector.", "audio_embeddings_connector."}) {
+    for (int rank = 0; rank < heads.ranks(); ++rank) {
+      const HeadPart part(heads, rank);
+      const auto same =
+          std::find_if(parts_.begin(), parts_.end(), [&](const auto& other) { return other == part.own; });
+      of_rank_.push_back(static_cast<std::size_t>(same - parts_.begin()));
+      if (same != parts_.end()) continue;
+      parts_.push_back(part.own);
+      blocks_.emplace_back(checkpoint, numbered_prefixes(std::string(prefix) + "transformer_blocks.", config.layers),
+                           placement, std::vector<std::string>(),
+                           [part](const StoredTensor& tensor) { return part.of_tensor(tensor); });
+    }
+  }
 
   static constexpr const char* prefix = "model.diffusion_model.";
 
+  /// Of one of the ranks that share the heads.
+  const ModelBlocks& blocks(int rank) const { return blocks_[of_rank_.at(static_cast<std::size_t>(rank))]; }
+
   ModelBlocks ends;
-  ModelBlocks blocks;
+
+ private:
+  std::vector<ltxmem::Segment> parts_;
+  std::deque<ModelBlocks> blocks_;  // by part
+  std::vector<std::size_t> of_rank_;
 };
 
 /// The audio-video diffusion transformer: one forward pass for one sample.
@@ -39,9 +61,9 @@ struct TransformerWeights {
 ///           D elements, the text's keys and values, and scratch of one tile. Nothing is stored per token for
 ///           modulation and positions: rows exist once per distinct timestep, angle tables once per distinct coordinate
 /// Numerics  activations are rounded to T between operations; no bit depends on tiles, chunks or threads
-/// Ranks     each holds its share of the video's tokens and all of the audio's. Every rank is given the whole input and
-///           writes the velocities of its own tokens, of the audio where it is given an output for it. Keys and values
-///           go round on the device, wherever the scheme wants them
+/// Ranks     each holds its share of the video's tokens and all of the audio's, and its heads of every attention. Every
+///           rank is given the whole input and writes the velocities of its own tokens where it is given an output for
+///           them, of the audio likewise. Keys and values go round on the device, wherever the scheme wants them
 /// Throws    ShapeError for inputs that do not fit the configuration; Cancelled; RankError
 /// Source    docs/ltx2/transformer.md
 template <ltxmem::Element T, ltxmem::Backend<T> Backend>
@@ -50,15 +72,19 @@ class Transformer {
   /// The configuration may differ from the file's in what changes no shape. IoError when tensors do not fit it.
   Transformer(const TransformerWeights& weights, const TransformerConfig& config) : config_(config) {
     const Ends ends(weights.ends.in_place(0), config);
-    for (std::int64_t i = 0; i < config.layers; ++i) Block<T, Backend>(weights.blocks.in_place(i), config);
+    ltxmem::SingleRank alone;
+    const HeadShare<ltxmem::SingleRank> all = whole_heads(alone, config.heads);
+    for (std::int64_t i = 0; i < config.layers; ++i) {
+      Block<T, Backend, ltxmem::SingleRank>(weights.blocks(0).in_place(i), config, all);
+    }
   }
 
   /// Weights are bound to the place where they are at the time: for the ends until the pass is over, for a block until
   /// the next one is asked for. Without room for a prefix (null) every pass computes all blocks.
   template <ltxmem::Communicator<Backend> Ranks>
-  void operator()(Backend& backend, TokenShares<Ranks>& shares, BlockStream<Backend>& ends,
-                  BlockStream<Backend>& blocks, SavedPrefix<T, Backend>* saved, const TransformerInput& input,
-                  const TransformerOutput& output, Scheme scheme, const Tiles& options,
+  void operator()(Backend& backend, TokenShares<Ranks>& shares, const HeadShare<Ranks>& heads,
+                  BlockStream<Backend>& ends, BlockStream<Backend>& blocks, SavedPrefix<T, Backend>* saved,
+                  const TransformerInput& input, const TransformerOutput& output, Scheme scheme, const Tiles& options,
                   ltxmem::Workspace& workspace) const {
     ltxmem::expects(input.video || input.audio, "transformer: neither video nor audio");
     ltxmem::expects(input.skips.empty() || input.skips.size() == static_cast<std::size_t>(config_.layers),
@@ -102,7 +128,7 @@ class Transformer {
         saved->save(backend, video_stream, audio_stream);
       }
       const ltxmem::Step step(backend, "block", i);
-      const Block<T, Backend> block(blocks.acquire(i), config_);
+      const Block<T, Backend, Ranks> block(blocks.acquire(i), config_, heads);
       block(backend, shares, video_stream, audio_stream,
             input.skips.empty() ? BlockSkips{} : input.skips[static_cast<std::size_t>(i)], table, tiles, workspace);
     }

@@ -34,7 +34,8 @@ class TransformerModel::BoundTo final : public Bound {
   BoundTo(Runtime& runtime, const Checkpoint& checkpoint, const TransformerConfig& config)
       : runtime_(runtime),
         config_(config),
-        weights_(checkpoint, config, runtime.settings().weights),
+        heads_(share(config.heads, runtime.settings().ranks.sharing_heads())),
+        weights_(checkpoint, config, runtime.settings().weights, heads_),
         transformer_(weights_, config),
         dry_(weights_, config),
         kept_(static_cast<std::size_t>(runtime.settings().ranks.working())) {}
@@ -58,16 +59,16 @@ class TransformerModel::BoundTo final : public Bound {
     Processes* processes = runtime_.is_plan() ? nullptr : runtime_.settings().ranks.processes;
     try {
       if (processes != nullptr) share_inputs(runtime_.backend(), *processes, input);
-      const auto body = [&]<class Ranks>(Ranks& ranks, Backend& backend, ltxmem::Workspace& workspace) {
+      const auto body = [&]<class Ranks>(RankPlace<Ranks> place, Backend& backend, ltxmem::Workspace& workspace) {
         // Their memory is the bottom of the workspace and stays taken from call to call, read ahead across them.
-        std::unique_ptr<Kept<Backend>>& kept = kept_[static_cast<std::size_t>(ranks.rank())];
+        std::unique_ptr<Kept<Backend>>& kept = kept_[static_cast<std::size_t>(place.index)];
         if (!kept) {
-          kept = std::make_unique<Kept<Backend>>(backend, *this, input, video.count(ranks.rank()), workspace);
+          kept = std::make_unique<Kept<Backend>>(backend, *this, place, input, video, workspace);
         }
-        pass(transformer_, backend, TokenShares<Ranks>{ranks, video}, *kept, input, output, workspace);
+        pass(transformer_, backend, place, video, *kept, input, output, workspace);
       };
       workspaces_->template run<Backend>(plans, body);
-      if (processes != nullptr) gather_outputs(runtime_.backend(), *processes, video, output);
+      if (processes != nullptr) gather_outputs(runtime_.backend(), *processes, written_rows(video), output);
       if (input.prefix.role == SharedPrefix::Role::save) has_prefix_ = true;
     } catch (...) {
       forget();
@@ -79,10 +80,16 @@ class TransformerModel::BoundTo final : public Bound {
   /// What stays on a rank from call to call: the weights on their way to its backend, and the prefix that passes share.
   template <class Executor>
   struct Kept {
-    Kept(Executor& backend, const BoundTo& model, const TransformerInput& input, std::int64_t video_tokens,
-         ltxmem::Workspace& workspace)
+    template <class Ranks>
+    Kept(Executor& backend, const BoundTo& model, const RankPlace<Ranks>& place, const TransformerInput& input,
+         const ltxmem::Partition& video, ltxmem::Workspace& workspace)
+        : Kept(backend, model, model.weights_.blocks(place.heads.rank()), input, video.count(place.tokens.rank()),
+               workspace) {}
+
+    Kept(Executor& backend, const BoundTo& model, const ModelBlocks& own_blocks, const TransformerInput& input,
+         std::int64_t video_tokens, ltxmem::Workspace& workspace)
         : ends(backend, model.weights_.ends, model.options(model.weights_.ends), workspace),
-          blocks(backend, model.weights_.blocks, model.options(model.weights_.blocks), workspace) {
+          blocks(backend, own_blocks, model.options(own_blocks), workspace) {
       if (!model.saves(input)) return;
       const Settings& settings = model.runtime_.settings();
       prefix.emplace(backend, ltxmem::Extents<2>{video_tokens, model.config_.width()},
@@ -104,10 +111,10 @@ class TransformerModel::BoundTo final : public Bound {
   std::vector<Runtime::Plan> plan_anew(const TransformerInput& input, const TransformerOutput& output) const {
     const ltxmem::Partition video = shares_of(input);
     return RankWorkspaces::plan(
-        runtime_, [&](int rank) { return kind_of(rank, video, input); },
-        [&](PlanRanks& ranks, PlanBackend& backend, ltxmem::Workspace& workspace) {
-          Kept<PlanBackend> kept(backend, *this, input, video.count(ranks.rank()), workspace);
-          pass(dry_, backend, TokenShares<PlanRanks>{ranks, video}, kept, input, output, workspace);
+        runtime_, [&](int index) { return kind_of(index, video, input); },
+        [&](RankPlace<PlanRanks> place, PlanBackend& backend, ltxmem::Workspace& workspace) {
+          Kept<PlanBackend> kept(backend, *this, place, input, video, workspace);
+          pass(dry_, backend, place, video, kept, input, output, workspace);
         });
   }
 
@@ -145,17 +152,33 @@ class TransformerModel::BoundTo final : public Bound {
     return runtime_.settings().saved_prefix.has_value() && input.prefix.blocks > 0;
   }
 
-  ltxmem::Partition shares_of(const TransformerInput& input) const {
+  /// Of tokens or heads among those that share them; weights are of the one that all ranks share.
+  ltxmem::Partition share(std::int64_t total, int among) const {
     const RankSettings& ranks = runtime_.settings().ranks;
-    const std::int64_t tokens = tokens_of(input.video);
-    return ranks.weights.empty() ? ltxmem::Partition::even(tokens, ranks.working())
-                                 : ltxmem::Partition::weighted(tokens, ranks.weights);
+    const bool is_weighted = !ranks.weights.empty() && among == ranks.working();
+    return is_weighted ? ltxmem::Partition::weighted(total, ranks.weights) : ltxmem::Partition::even(total, among);
+  }
+
+  ltxmem::Partition shares_of(const TransformerInput& input) const {
+    return share(tokens_of(input.video), runtime_.settings().ranks.sharing_tokens());
+  }
+
+  /// Which rows of the video's velocities each working rank writes: the first of those that share its heads.
+  ltxmem::Partition written_rows(const ltxmem::Partition& video) const {
+    const RankSettings& ranks = runtime_.settings().ranks;
+    std::vector<std::int64_t> counts(static_cast<std::size_t>(ranks.working()), 0);
+    for (int row = 0; row < video.ranks(); ++row) {
+      counts[static_cast<std::size_t>(row * ranks.sharing_heads())] = video.count(row);
+    }
+    return ltxmem::Partition::of_counts(counts);
   }
 
   /// All that tells the plan of one rank from that of another: its share and its neighbour's, the shards that pass
-  /// through its two slots, its part of the audio, and whether it gives the audio's velocities.
-  static std::array<std::int64_t, 6> kind_of(int rank, const ltxmem::Partition& video, const TransformerInput& input) {
+  /// through its two slots, its part of the audio, which of those that share its heads it is, and whether it gives the
+  /// audio's velocities.
+  std::array<std::int64_t, 7> kind_of(int index, const ltxmem::Partition& video, const TransformerInput& input) const {
     const int ranks = video.ranks();
+    const int rank = index / heads_.ranks();
     std::array<std::int64_t, 2> slots{};
     for (int hop = 0; hop < ranks; ++hop) {
       std::int64_t& slot = slots[static_cast<std::size_t>(hop % 2)];
@@ -166,13 +189,14 @@ class TransformerModel::BoundTo final : public Bound {
             slots[0],
             slots[1],
             ltxmem::Partition::even(tokens_of(input.audio), ranks).count(rank),
-            rank == 0 ? 1 : 0};
+            index % heads_.ranks(),
+            index == 0 ? 1 : 0};
   }
 
   bool keeps_room_for(const TransformerInput& input, const ltxmem::Partition& video) const {
-    for (int rank = 0; rank < video.ranks(); ++rank) {
-      const auto& kept = kept_[static_cast<std::size_t>(rank)];
-      if (kept && !kept->fits(*this, input, video.count(rank))) return false;
+    for (std::size_t index = 0; index < kept_.size(); ++index) {
+      const std::int64_t tokens = video.count(static_cast<int>(index) / heads_.ranks());
+      if (kept_[index] && !kept_[index]->fits(*this, input, tokens)) return false;
     }
     return true;
   }
@@ -184,14 +208,17 @@ class TransformerModel::BoundTo final : public Bound {
   }
 
   template <class Executor, class Ranks>
-  void pass(const Transformer<T, Executor>& transformer, Executor& backend, TokenShares<Ranks> shares,
-            Kept<Executor>& kept, const TransformerInput& input, TransformerOutput output,
-            ltxmem::Workspace& workspace) const {
+  void pass(const Transformer<T, Executor>& transformer, Executor& backend, RankPlace<Ranks> place,
+            const ltxmem::Partition& video, Kept<Executor>& kept, const TransformerInput& input,
+            TransformerOutput output, ltxmem::Workspace& workspace) const {
     const Settings& settings = runtime_.settings();
     const Tiles tiles{settings.query_tile, settings.key_tile, settings.ffn_chunk};
-    if (shares.ranks.rank() > 0) output.audio = {};  // every rank has it, one gives it
-    transformer(backend, shares, kept.ends, kept.blocks, kept.prefix ? &*kept.prefix : nullptr, input, output,
-                settings.scheme, tiles, workspace);
+    // What several ranks have, one gives.
+    if (place.heads.rank() > 0) output.video = {};
+    if (place.index > 0) output.audio = {};
+    TokenShares<Ranks> tokens{place.tokens, video};
+    transformer(backend, tokens, {place.heads, heads_}, kept.ends, kept.blocks, kept.prefix ? &*kept.prefix : nullptr,
+                input, output, settings.scheme, tiles, workspace);
   }
 
   void forget() noexcept {
@@ -202,6 +229,7 @@ class TransformerModel::BoundTo final : public Bound {
 
   Runtime& runtime_;
   TransformerConfig config_;
+  ltxmem::Partition heads_;  ///< among the ranks that share them
   TransformerWeights weights_;
   Transformer<T, Backend> transformer_;
   Transformer<T, PlanBackend> dry_;

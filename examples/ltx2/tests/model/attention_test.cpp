@@ -24,7 +24,8 @@ constexpr std::int64_t width = 64;
 struct Example {
   explicit Example(std::int64_t tokens, bool gated = true)
       : layer((*checkpoint).prefixed("model.diffusion_model.transformer_blocks.0.attn1."),
-              {.heads = 4, .head_dim = 16, .query_inputs = width, .key_inputs = width, .gated = gated}),
+              {.heads = 4, .head_dim = 16, .query_inputs = width, .key_inputs = width, .gated = gated},
+              whole_heads(alone, 4)),
         values(ltxmem::test::random_values<float>(tokens * width, 3)),
         x(values.data(), {tokens, width}) {}
 
@@ -50,6 +51,7 @@ struct Example {
   }
 
   SynthesisedCheckpoint checkpoint{tiny_transformer("ltx23_tiny", 1)};
+  ltxmem::SingleRank alone;
   Layer layer;
   std::vector<float> values;
   ltxmem::TensorView<const float, 2> x;

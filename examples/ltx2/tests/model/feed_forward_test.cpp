@@ -20,7 +20,7 @@ constexpr std::int64_t width = 64;
 struct Example {
   explicit Example(std::int64_t tokens)
       : scope((*checkpoint).prefixed("model.diffusion_model.transformer_blocks.0.ff.")),
-        layer(scope, width),
+        layer(scope, width, whole_heads(alone, 4)),
         x(ltxmem::test::random_values<float>(tokens * width, 3)),
         extents{tokens, width} {}
 
@@ -32,6 +32,7 @@ struct Example {
 
   SynthesisedCheckpoint checkpoint{tiny_transformer("ltx23_tiny", 1)};
   WeightScope scope;
+  ltxmem::SingleRank alone;
   FeedForward<float, Backend> layer;
   std::vector<float> x;
   ltxmem::Extents<2> extents;
