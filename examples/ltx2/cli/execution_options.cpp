@@ -27,6 +27,13 @@ std::vector<std::string> scheme_names() {
   return names;
 }
 
+std::vector<std::string> parallel_names() {
+  std::vector<std::string> names;
+  for (const RankLayout layout : rank_layouts) names.emplace_back(rank_layout_name(layout));
+  names.emplace_back("none");
+  return names;
+}
+
 constexpr std::int64_t most_tokens = std::int64_t{1} << 40;
 
 std::optional<std::int64_t> parse_number(std::string_view text, std::int64_t least, std::int64_t most) {
@@ -203,15 +210,20 @@ void ExecutionOptions::add_to(CLI::App& app) {
 void ExecutionOptions::add_rank_options(CLI::App& app) {
   const std::string group = "Ranks";
   app.add_option("--ranks", ranks,
-                 "Ranks that share the transformer's work, each with a part of the video's tokens: threads of this "
-                 "process (a plan: devices), or the processes that mpirun has started. The same bits in every run with "
-                 "as many")
+                 "Ranks that share the transformer's work, in the way that --parallel says: threads of this process (a "
+                 "plan: devices), or the processes that mpirun has started. The same bits in every run with as many")
       ->check(CLI::Range(1, 1024))
       ->default_str("1")
       ->group(group);
-  app.add_option("--parallel", parallel,
-                 "What ranks share. sequence: the tokens of the video; none: nothing, there is one")
-      ->check(CLI::IsMember({"sequence", "none"}))
+  app.add_option(
+         "--parallel", parallel,
+         "What ranks share. sequence: the tokens of the video; keys and values go round, hidden behind the "
+         "attention of long clips, and every rank brings all weights. tensor: heads and hidden channels; a rank "
+         "has its part of the weights and all tokens, takes every scheme, and waits for sums behind every layer: "
+         "for a few ranks on fast links, where weights are what takes long or does not fit. both: a grid, rows "
+         "of the largest divisor of the ranks that is at most their square root share heads, columns tokens. "
+         "none: nothing, there is one")
+      ->check(CLI::IsMember(parallel_names()))
       ->capture_default_str()
       ->group(group);
   app.add_option("--primary", primary,
@@ -220,7 +232,8 @@ void ExecutionOptions::add_rank_options(CLI::App& app) {
       ->capture_default_str()
       ->group(group);
   app.add_option("--rank-weights", rank_weights,
-                 "Shares of the working ranks in proportion, for ranks of different speed or memory: 2,1,1")
+                 "Shares of the working ranks in proportion, for ranks of different speed or memory: 2,1,1. Of tokens "
+                 "or heads; not with --parallel both")
       ->delimiter(',')
       ->type_name("WEIGHT,...")
       ->group(group);
@@ -250,9 +263,9 @@ Settings ExecutionOptions::settings() const {
   if (page_cache != "auto") settings.weights.page_cache_bytes = parse_bytes(page_cache);
   settings.verbose = verbose;
   const int count = ranks.value_or(1);
-  ltxmem::expects(parallel == "sequence" || count == 1, "--ranks ", count, " with --parallel ", parallel,
-                  ", expected 1");
+  ltxmem::expects(parallel != "none" || count == 1, "--ranks ", count, " with --parallel ", parallel, ", expected 1");
   settings.ranks.count = count;
+  settings.ranks.layout = find_rank_layout(parallel).value_or(RankLayout::sequence);
   settings.ranks.idle_primary = primary == "idle";
   settings.ranks.weights = rank_weights;
   settings.ranks.deadline = std::chrono::milliseconds(std::llround(deadline * 1000));

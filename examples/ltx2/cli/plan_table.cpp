@@ -60,6 +60,9 @@ void print_ranks(const Report& report) {
     waiting += stage.planned_seconds[static_cast<std::size_t>(ltxmem::Bound::network)];
   }
   std::printf("of that waiting for messages: %s\n", duration_text(waiting).c_str());
+  const RankSettings& grid = report.settings.ranks;
+  std::printf("parallel %s: tokens shared by %d, heads by %d\n", std::string(rank_layout_name(grid.layout)).c_str(),
+              grid.sharing_tokens(), grid.sharing_heads());
 }
 
 }  // namespace

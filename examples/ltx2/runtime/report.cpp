@@ -157,7 +157,7 @@ nlohmann::ordered_json to_json(const Settings& settings) {
       {"threads", settings.threads},
       {"device", device_text(settings.device)},
       {"ranks", ranks.count},
-      {"parallel", ranks.count > 1 ? "sequence" : "none"},
+      {"parallel", ranks.count > 1 ? rank_layout_name(ranks.layout) : "none"},
       {"primary", ranks.idle_primary ? "idle" : "busy"},
       {"deadline", std::chrono::duration<double>(ranks.deadline).count()},
   };
@@ -184,6 +184,10 @@ nlohmann::ordered_json to_json(const Report& report) {
     json["measured"] = {{"peak_bytes", space_json(report.measured_peak())}, {"seconds", report.seconds()}};
   }
   const std::vector<RankReport> ranks = report.ranks();
+  if (!ranks.empty()) {
+    const RankSettings& settings = report.settings.ranks;
+    json["grid"] = {{"sharing_tokens", settings.sharing_tokens()}, {"sharing_heads", settings.sharing_heads()}};
+  }
   for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
     json["ranks"].push_back(rank_json(ranks[rank], rank, report.is_plan));
   }

@@ -157,15 +157,16 @@ TEST_CASE("Reference cases hold on processes, in the memory and the messages tha
       ++cases;
     }
   }
-  for (const int count : {2, 3}) {
-    CAPTURE(count);
-    const Ended ended = run_processes(count, arguments);
+  for (const auto& [count, layout] : {std::pair(2, "sequence"), {3, "sequence"}, {2, "tensor"}, {3, "tensor"}}) {
+    CAPTURE(count, layout);
+    const Ended ended = run_processes(count, arguments + Words{"--parallel", layout});
     CAPTURE(ended.output, ended.messages);
     REQUIRE(ended.code == 0);
     const nlohmann::json report = read_json(folder / "report.json");
     REQUIRE(report.at("cases").size() == cases);
     for (const nlohmann::json& test : report.at("cases")) {
       CHECK(test.at("settings").at("ranks") == count);
+      CHECK(test.at("settings").at("parallel") == layout);
       REQUIRE(test.at("ranks").size() == static_cast<std::size_t>(count));
       for (const nlohmann::json& rank : test.at("ranks")) {
         CHECK(rank.at("planned").at("peak_bytes") == rank.at("measured").at("peak_bytes"));
@@ -177,16 +178,20 @@ TEST_CASE("Reference cases hold on processes, in the memory and the messages tha
 }
 
 TEST_CASE("Processes make the clip that threads make", "[cli][processes]") {
-  const ScratchFolder folder;
-  const Words options{"--primary", "idle", "--weights", "stream"};
-  const Ended threads = run_ltx2(TinyModels::get().generate(folder / "threads.y4m", options + Words{"--ranks", "3"}));
-  REQUIRE(threads.code == 0);
-  const Ended processes = run_processes(3, TinyModels::get().generate(folder / "processes.y4m", options));
-  CAPTURE(processes.messages);
-  REQUIRE(processes.code == 0);
-  const std::string clip = bytes_of(folder / "threads.y4m");
-  CHECK(clip.size() > 1000);
-  CHECK(bytes_of(folder / "processes.y4m") == clip);
+  for (const auto& [count, layout] : {std::pair(3, "sequence"), {3, "tensor"}, {5, "both"}}) {
+    CAPTURE(count, layout);
+    const ScratchFolder folder;
+    const Words options{"--primary", "idle", "--weights", "stream", "--parallel", layout};
+    const Ended threads =
+        run_ltx2(TinyModels::get().generate(folder / "threads.y4m", options + Words{"--ranks", std::to_string(count)}));
+    REQUIRE(threads.code == 0);
+    const Ended processes = run_processes(count, TinyModels::get().generate(folder / "processes.y4m", options));
+    CAPTURE(processes.messages);
+    REQUIRE(processes.code == 0);
+    const std::string clip = bytes_of(folder / "threads.y4m");
+    CHECK(clip.size() > 1000);
+    CHECK(bytes_of(folder / "processes.y4m") == clip);
+  }
 }
 
 TEST_CASE("Processes that were not started alike are refused before any work, by rank and difference",
