@@ -13,11 +13,14 @@ from plan_tables import GIB, duration, plan, write
 
 NETWORKS = ["nvlink", "pcie", "100gbe"]
 RANKS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024]
+FEW_RANKS = [2, 4, 8, 16, 32, 64]
+LAYOUTS = ["sequence", "tensor", "both"]
 LONG = (1920, 1088, 2401)  # 301 latent frames of 34 x 60 cells: 614,040 tokens
+SHORT = (768, 512, 121)  # 16 latent frames of 16 x 24 cells: 6,144 tokens
 
 
-def ranks_plan(program, ranks, scheme, profile, network, *more):
-    return plan(program, LONG, "--scheme", scheme, "--decode-tile", "16", "--device-profile", profile, "--network",
+def ranks_plan(program, ranks, scheme, profile, network, *more, clip=LONG):
+    return plan(program, clip, "--scheme", scheme, "--decode-tile", "16", "--device-profile", profile, "--network",
                 network, "--ranks", str(ranks), *more)
 
 
@@ -48,6 +51,26 @@ def scaling_table(program):
     return lines
 
 
+def layouts_table(program, clip):
+    lines = ["| ranks | parallel | GiB per rank | GiB sent per rank | " + " | ".join(NETWORKS) + " |",
+             "|---|---|---|---|" + "---|" * len(NETWORKS)]
+    alone_job = ranks_plan(program, 1, "E2", "h100", NETWORKS[0], clip=clip)
+    alone, _ = transformer(alone_job)
+    lines.append(f"| 1 | none | {peak(alone_job) / GIB:.2f} | 0.0 | " +
+                 " | ".join([duration(alone, 1)] * len(NETWORKS)) + " |")
+    for ranks in FEW_RANKS:
+        for layout in LAYOUTS:
+            jobs = [ranks_plan(program, ranks, "E2", "h100", name, "--parallel", layout, clip=clip) for name in NETWORKS]
+            if layout == "both" and jobs[0]["grid"]["sharing_heads"] == 1:
+                continue
+            sent = max(rank["planned"]["message_bytes"] for rank in jobs[0]["ranks"])
+            cells = [f"{duration(seconds, 1)} ({alone / seconds:.1f}x)" for seconds, _ in map(transformer, jobs)]
+            grid = jobs[0]["grid"]
+            name = f"both, {grid['sharing_tokens']} x {grid['sharing_heads']}" if layout == "both" else layout
+            lines.append(f"| {ranks} | {name} | {peak(jobs[0]) / GIB:.2f} | {sent / GIB:.1f} | " + " | ".join(cells) + " |")
+    return lines
+
+
 def cards_table(program):
     lines = ["| ranks | scheme | GiB per rank | rank 0 in the whole job | transformer |", "|---|---|---|---|---|"]
     for ranks, scheme, more in [(1, "E2", []), (7, "E1", []), (7, "E2", []), (7, "E2", ["--primary", "idle"])]:
@@ -63,4 +86,5 @@ if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit(__doc__)
     ltx2, page = sys.argv[1:]
-    write(page, {"scaling": scaling_table(ltx2), "cards": cards_table(ltx2)})
+    write(page, {"scaling": scaling_table(ltx2), "layouts": layouts_table(ltx2, LONG),
+                 "short": layouts_table(ltx2, SHORT), "cards": cards_table(ltx2)})
