@@ -269,7 +269,7 @@ Settings ExecutionOptions::settings() const {
   settings.ranks.idle_primary = primary == "idle";
   settings.ranks.weights = rank_weights;
   settings.ranks.deadline = std::chrono::milliseconds(std::llround(deadline * 1000));
-  if (!automatic.scheme) expect_workable_ranks(settings);
+  expect_workable(settings.ranks);
   return settings;
 }
 

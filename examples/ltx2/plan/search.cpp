@@ -39,8 +39,6 @@ class Search {
     if (automatic.resident_blocks > 0) settings.weights.resident_blocks = 0;
     settle_decode_tile(settings, automatic);
     for (const Scheme scheme : {Scheme::e1, Scheme::e2, Scheme::e3, Scheme::e4}) {
-      const bool suits_ranks = scheme_table(scheme).keys_values == ltxmem::MemorySpace::device;
-      if (automatic.scheme && settings.ranks.sharing_tokens() > 1 && !suits_ranks) return;
       if (automatic.scheme) settings.scheme = scheme;
       try_scheme(settings, automatic);
       if (!automatic.scheme || is_near_bound(settings, automatic) || lacks_for_decoding()) return;

@@ -42,7 +42,7 @@ Runtime::Runtime(const Settings& settings, const DryRun& dry_run)
 }
 
 void Runtime::add_rank_devices(ltxmem::ResourceRef upstream) {
-  expect_workable_ranks(settings());
+  expect_workable(settings().ranks);
   for (int rank = 1; rank < settings().ranks.count; ++rank) {
     rank_devices_.emplace_back(upstream, device_limit_.limit_bytes());
   }

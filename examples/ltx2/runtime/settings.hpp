@@ -121,10 +121,9 @@ struct Settings {
   int verbose = 1;
 };
 
-/// Throws ShapeError for ranks that cannot work, or not with the scheme.
-inline void expect_workable_ranks(const Settings& settings) {
+/// Throws ShapeError for ranks that cannot work.
+inline void expect_workable(const RankSettings& ranks) {
   using ltxmem::expects;
-  const RankSettings& ranks = settings.ranks;
   expects(ranks.working() >= 1, "ranks: ", ranks.count, ranks.idle_primary ? " with an idle primary" : "",
           ", expected at least ", ranks.first_working() + 1);
   expects(ranks.deadline.count() > 0, "ranks: a deadline of ", ranks.deadline.count(), " ms, expected at least 1");
@@ -140,9 +139,6 @@ inline void expect_workable_ranks(const Settings& settings) {
     expects(ranks.layout != RankLayout::both,
             "ranks: weights with layout both, expected sequence or tensor: shares of a grid are even");
   }
-  expects(ranks.sharing_tokens() == 1 || scheme_table(settings.scheme).keys_values == ltxmem::MemorySpace::device,
-          "ranks: scheme ", scheme_name(settings.scheme), " with ", ranks.sharing_tokens(),
-          " ranks that share tokens, expected plain, E1 or E2: keys and values that go round lie on the device");
 }
 
 }  // namespace ltx2

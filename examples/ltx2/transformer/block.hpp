@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 
@@ -142,10 +143,9 @@ class Block {
     std::optional<KeyValues<T, Backend>> text;
     {
       const ltxmem::Step step(backend, "video keys and values");
-      const bool by_groups = scheme.order == AttentionOrder::groups;
       if (!skip_self && shares.are_many()) {
-        attended.emplace(video_.attend_over_ranks(backend, video, rows, tiles, by_groups, shares, workspace));
-      } else if (!skip_self && by_groups) {
+        attended.emplace(video_.attend_over_ranks(backend, video, rows, tiles, scheme, shares, workspace));
+      } else if (!skip_self && scheme.order == AttentionOrder::groups) {
         attended.emplace(video_.attend_by_groups(backend, video, rows, tiles, scheme.keys_values, workspace));
       } else if (!skip_self) {
         own.emplace(video_.self_keys_values(backend, video, rows, tiles, scheme.keys_values, workspace));
@@ -155,7 +155,11 @@ class Block {
     const ltxmem::Step step(backend, "video queries");
     for_each_tile_of(backend, video, tiles, arena, [&](const TokenConditions& at, ltxmem::TensorView<T, 2> x) {
       if (attended) {
-        video_.take_attended(backend, rows, attended->load(backend, at.begin, x.extent(0)), at, x, arena);
+        const std::int64_t count = x.extent(0);
+        const auto tile = attended->load(backend, at.begin, count);
+        const std::int64_t next = at.begin + count;
+        if (next < video.tokens()) attended->prefetch(backend, next, std::min(tiles.queries, video.tokens() - next));
+        video_.take_attended(backend, rows, tile, at, x, arena);
       } else {
         video_.self_attention(backend, video, rows, own ? &*own : nullptr, tiles, at, x, arena);
       }

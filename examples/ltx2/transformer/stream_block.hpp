@@ -222,18 +222,22 @@ class StreamBlock {
     return attended;
   }
 
-  /// The attended rows of the tokens of this rank, before to_out: keys and values of all ranks go round in a ring,
-  /// those of all heads, or by_groups as above. On the device, until the caller's scope ends.
+  /// The attended rows of the tokens of this rank, before to_out, until the caller's scope ends. Keys and values of all
+  /// ranks go round in a ring on the device. Where the scheme wants them elsewhere it is the attended rows that lie
+  /// there, and only one group of heads goes round at a time, as in E2.
   ///
   /// Memory    N * D elements for the rows of this rank; for all heads or a group of them two shards of keys and values
-  ///           and the fp32 state of all local queries
+  ///           and the fp32 state of all local queries; the group's rows once more where they do not stay on the device
   /// Numerics  those of RingAttention: equal bits in every run with as many ranks
   ltxmem::PlacedRowStore<T, Backend> attend_over_ranks(Backend& backend, Stream<T, Backend>& stream, const Rows& rows,
-                                                       const Tiles& tiles, bool by_groups, TokenShares<Ranks>& shares,
-                                                       ltxmem::Workspace& workspace) const {
+                                                       const Tiles& tiles, const SchemeTable& scheme,
+                                                       TokenShares<Ranks>& shares, ltxmem::Workspace& workspace) const {
     ltxmem::Arena& arena = workspace.device;
     const std::int64_t tokens = stream.tokens();
-    const auto attended = arena.take<T, 2>("attention output", {tokens, self_.inner()});
+    const bool stays = scheme.keys_values == ltxmem::MemorySpace::device;
+    const bool by_groups = scheme.order == AttentionOrder::groups || !stays;
+    ltxmem::PlacedRowStore<T, Backend> attended(backend, "attention output", {tokens, self_.inner()}, tiles.queries,
+                                                scheme.keys_values, workspace);
     const auto scope = arena.scope();
     NormFactors factors;
     if (by_groups) factors = norm_factors(backend, stream, rows, tiles, arena);
@@ -248,7 +252,8 @@ class StreamBlock {
       ltxmem::TensorView<float, 2> gate;
       if (group.gated()) gate = arena.take<float, 2>("head gate", {tokens, heads});
       ltxmem::RingRowStore<T, Ranks> ring(shares.ranks, shares.video.counts(), 2 * width, arena);
-      const auto q = attended.columns(index * width, width);
+      auto columns = attended.columns(index * width, width);
+      const auto q = stays ? columns.stage(backend, 0, tokens) : arena.take<T, 2>("queries", {tokens, width});
       for_self_inputs(backend, stream, rows, tiles, arena, [&](const TokenConditions& at, Input input) {
         const std::int64_t count = input.extent(0);
         const auto kv = ring.local().rows(at.begin, count);
@@ -264,8 +269,12 @@ class StreamBlock {
       const ltxmem::RingAttention<T, Backend, Ranks> attention(
           {.heads = heads, .query_tile = tiles.queries, .key_tile = tiles.keys});
       attention(backend, q, ring, shares.video, shares.video, q, arena, extras);
+      if (stays) return;
+      ltxmem::write_tiles(backend, columns, tiles.queries, [&](std::int64_t begin, ltxmem::TensorView<T, 2> part) {
+        backend.template copy<T, T>(q.rows(begin, part.extent(0)), part);
+      });
     });
-    return ltxmem::PlacedRowStore<T, Backend>(attended);
+    return attended;
   }
 
   /// x += gate * to_out(attended) for a tile of queries: what attend_by_groups and attend_over_ranks leave to do.
