@@ -146,9 +146,8 @@ def measure(binary, name, threads):
 def limit_of(row, available):
     if row.unit == "GB/s":
         return "limits/copy"
-    if row.dtype == "f32":
-        return "limits/f32_multiply_add"
-    return next((limit for limit in ("limits/bf16_tiles", "limits/bf16_pairs") if limit in available), None)
+    limits = ("limits/f32_multiply_add",) if row.dtype == "f32" else ("limits/bf16_tiles", "limits/bf16_pairs")
+    return next((limit for limit in limits if limit in available), None)
 
 
 def time_torch(row, operands, threads):
@@ -215,7 +214,7 @@ def main():
                         theirs.append(rate)
                         if turn == 0:
                             check(row, result, run)
-                    if limit:
+                    if limit:  # some processors have no products of bf16
                         name = f"{limit}/min_time:0.200/real_time/threads:{threads}"
                         limits.append(measure(arguments.binary, name, threads)[0])
             over = lambda others: spread([mine / other for mine, other in zip(ours, others)]) if others else ""

@@ -43,6 +43,23 @@ __attribute__((target("avx512f"))) void multiply_adds() {
   for (int i = 0; i < chains; ++i) benchmark::DoNotOptimize(_mm512_cvtss_f32(sums[i]));
 }
 
+/// Half as many registers, of which two are the operands: twelve chains, for two units of a latency up to six.
+constexpr int narrow_chains = 12;
+
+__attribute__((target("avx2,fma"))) void narrow_multiply_adds() {
+  __m256 sums[narrow_chains];
+#pragma GCC unroll 12
+  for (int i = 0; i < narrow_chains; ++i) sums[i] = _mm256_set1_ps(static_cast<float>(i));
+  const __m256 factor = _mm256_set1_ps(0.999F);
+  const __m256 term = _mm256_set1_ps(0.001F);
+  for (int step = 0; step < steps; ++step) {
+#pragma GCC unroll 12
+    for (int i = 0; i < narrow_chains; ++i) sums[i] = _mm256_fmadd_ps(sums[i], factor, term);
+  }
+#pragma GCC unroll 12
+  for (int i = 0; i < narrow_chains; ++i) benchmark::DoNotOptimize(_mm256_cvtss_f32(sums[i]));
+}
+
 __attribute__((target("avx512f,avx512bf16"))) void pair_products() {
   __m512 sums[chains];
 #pragma GCC unroll 24
@@ -85,7 +102,11 @@ const bool registered = [] {
         ->UseRealTime()
         ->MinTime(0.2);
   };
-  if (__builtin_cpu_supports("avx512f")) add("limits/f32_multiply_add", 32.0 * chains * steps, multiply_adds);
+  if (__builtin_cpu_supports("avx512f")) {
+    add("limits/f32_multiply_add", 32.0 * chains * steps, multiply_adds);
+  } else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+    add("limits/f32_multiply_add", 16.0 * narrow_chains * steps, narrow_multiply_adds);
+  }
   if (__builtin_cpu_supports("avx512bf16")) add("limits/bf16_pairs", 64.0 * chains * steps, pair_products);
   if (ltxmem::cpu::has_matrix_tiles()) add("limits/bf16_tiles", 4.0 * 16384.0 * steps, tile_products);
   return true;
