@@ -21,7 +21,8 @@ class Failure : public std::runtime_error {
   ExitCode code_;
 };
 
-/// Runs what can only fail because of the run itself (writing results, say): its errors become failed_running.
+/// Runs what can only fail because of the run itself (writing results, say): its errors become failed_running. That of
+/// a rank stays what it is, which has this exit code anyway and names the rank to whoever decides what to say of it.
 template <class Fn>
 decltype(auto) as_running(Fn&& fn) {
   try {
@@ -29,6 +30,8 @@ decltype(auto) as_running(Fn&& fn) {
   } catch (const Failure&) {
     throw;
   } catch (const ltxmem::Cancelled&) {
+    throw;
+  } catch (const ltxmem::RankError&) {
     throw;
   } catch (const std::exception& error) {
     throw Failure(ExitCode::failed_running, error.what());

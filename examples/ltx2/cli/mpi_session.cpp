@@ -4,8 +4,13 @@
 
 #include <algorithm>
 #include <array>
+#include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
+#include <mutex>
+#include <stop_token>
+#include <string>
 #include <string_view>
 #include <thread>
 
@@ -14,6 +19,7 @@
 #include "ltxmem/core/error.hpp"
 #ifdef LTX2_WITH_MPI
 #include "ltxmem/parallel/mpi_communicator.hpp"
+#include "runtime/end_process.hpp"
 #endif
 
 namespace ltx2 {
@@ -30,7 +36,29 @@ bool is_launched() {
 
 #ifdef LTX2_WITH_MPI
 
+/// Ends this process, and so all of them, when a call of MPI that waits for all has not returned in time: nothing else
+/// interrupts it, and who it waits for only MPI knows.
+class Watchdog {
+ public:
+  Watchdog(std::chrono::milliseconds time, const char* what)
+      : thread_([time, what](const std::stop_token& stop) {
+          std::mutex mutex;
+          std::unique_lock lock(mutex);
+          std::condition_variable_any never;
+          never.wait_for(lock, stop, time, [] { return false; });
+          if (stop.stop_requested()) return;
+          end_process(std::make_exception_ptr(ltxmem::Error("MPI did not " + std::string(what) + " within " +
+                                                            std::to_string(time.count()) +
+                                                            " ms: one of the processes does not answer")));
+        }) {}
+
+ private:
+  std::jthread thread_;
+};
+
 ltxmem::MpiTransport start_mpi(std::chrono::milliseconds deadline) {
+  // Processes of many machines take their time to find each other.
+  const Watchdog watchdog(std::max<std::chrono::milliseconds>(deadline, std::chrono::minutes(1)), "start");
   int provided = MPI_THREAD_SINGLE;
   MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided);
   return {MPI_COMM_WORLD, {.deadline = deadline}};
@@ -63,11 +91,21 @@ MpiSession::~MpiSession() {
       ltxmem::detail::CallingThread thread;
       processes_.barrier(thread);
     } catch (const std::exception& error) {
-      std::fprintf(stderr, "%s\n", error_text(error.what()).c_str());
+      if (speaks_for(error)) {
+        std::fprintf(stderr, "%s\n", error_text(error.what()).c_str());
+      } else {
+        std::this_thread::sleep_for(patience());  // who speaks needs the time to do it
+      }
       MPI_Abort(MPI_COMM_WORLD, static_cast<int>(ExitCode::failed_running));
     }
   }
+  const Watchdog watchdog(std::max<std::chrono::milliseconds>(processes_.deadline(), std::chrono::seconds(2)), "end");
   MPI_Finalize();
+}
+
+bool MpiSession::speaks_for(const std::exception& error) const {
+  const auto* of_rank = dynamic_cast<const ltxmem::RankError*>(&error);
+  return of_rank == nullptr || processes_.rank() == (of_rank->rank() == 0 ? 1 : 0);
 }
 
 std::unique_ptr<MpiSession> MpiSession::join(std::chrono::duration<double> deadline) {
@@ -75,12 +113,15 @@ std::unique_ptr<MpiSession> MpiSession::join(std::chrono::duration<double> deadl
   return std::unique_ptr<MpiSession>(new MpiSession(std::chrono::round<std::chrono::milliseconds>(deadline)));
 }
 
-void MpiSession::leave(const std::exception& error, int exit_code) {
+std::chrono::milliseconds MpiSession::patience() const {
   using std::chrono::milliseconds;
+  return std::clamp<milliseconds>(processes_.deadline(), milliseconds(500), milliseconds(5000));
+}
+
+void MpiSession::leave(const std::exception& error, int exit_code) {
   if (dynamic_cast<const ltxmem::RankError*>(&error) == nullptr) processes_.tell_failure(error.what());
   has_left_ = true;
-  const auto time = std::clamp<milliseconds>(processes_.deadline(), milliseconds(500), milliseconds(5000));
-  if (!all_come(time)) MPI_Abort(MPI_COMM_WORLD, exit_code);
+  if (!all_come(patience())) MPI_Abort(MPI_COMM_WORLD, exit_code);
 }
 
 #else
@@ -92,6 +133,10 @@ MpiSession::~MpiSession() = default;
 std::unique_ptr<MpiSession> MpiSession::join(std::chrono::duration<double>) {
   ltxmem::expects<ltxmem::Error>(!is_launched(), "started as one of several processes, but this build has no MPI");
   return nullptr;
+}
+
+bool MpiSession::speaks_for(const std::exception&) const {
+  return true;
 }
 
 void MpiSession::leave(const std::exception&, int) {}

@@ -12,7 +12,8 @@ namespace ltx2 {
 
 /// MPI in this process, from start to end, where mpirun or srun has started the program as one of several.
 ///
-/// Threads   MPI is used by the thread that makes the session
+/// Threads   MPI is used by the thread that makes the session; where MPI itself waits for a process that never comes,
+///           at its start or end, another one ends this process with an error (end_process)
 /// Throws    Error when this build has no MPI
 class MpiSession {
  public:
@@ -26,12 +27,18 @@ class MpiSession {
 
   Processes& processes() noexcept { return processes_; }
 
+  /// Whether this process is the one to print an error: of another rank all of them know, and one says it.
+  bool speaks_for(const std::exception& error) const;
+
   /// After an error, which has been printed: the others are told of it unless they know, and have a little time to say
   /// the same. Those that do not come are ended with this process.
   void leave(const std::exception& error, int exit_code);
 
  private:
   explicit MpiSession(std::chrono::milliseconds deadline);
+
+  /// How long a process that has failed waits for the others before it ends them.
+  std::chrono::milliseconds patience() const;
 
   Processes processes_;
   bool has_left_ = false;

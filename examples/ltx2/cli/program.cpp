@@ -125,9 +125,9 @@ int run_program(int argc, const char* const* argv, const std::stop_token& stop) 
 
   std::unique_ptr<MpiSession> session;
   const auto failed = [&](ExitCode code, const char* message, const std::exception& error) {
-    const int result = fail(code, message);
-    if (session) session->leave(error, result);
-    return result;
+    if (!session || session->speaks_for(error)) fail(code, message);
+    if (session) session->leave(error, static_cast<int>(code));
+    return static_cast<int>(code);
   };
   try {
     using Seconds = std::chrono::duration<double>;
