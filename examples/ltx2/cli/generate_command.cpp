@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <new>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,6 +17,7 @@
 #include "cli/run_progress.hpp"
 #include "media/video_writer.hpp"
 #include "pipeline/pipeline.hpp"
+#include "pipeline/state_file.hpp"
 #include "plan/fit.hpp"
 #include "plan/plan_job.hpp"
 #include "plan/search.hpp"
@@ -54,6 +56,14 @@ void write_video(const std::string& path, const GenerateRequest& request, const 
   }
 }
 
+/// The primary opens the file of finished steps, the other processes learn how far they have come.
+SavedSteps steps_to_resume(StateFile& state, const Processes* processes) {
+  if (processes != nullptr && !processes->is_primary()) return steps_of_shapes(processes->from_primary({}));
+  const SavedSteps& steps = state.open();
+  if (processes != nullptr) static_cast<void>(processes->from_primary(shapes_text(steps)));
+  return steps;
+}
+
 /// What was refused, in which stage, and what was planned for it.
 Failure refusal(const Report& run, const Report& plan, const std::string& what) {
   if (run.stages.empty()) return {ExitCode::failed_running, what};
@@ -87,6 +97,11 @@ void GenerateCommand::add_to(CLI::App& app) {
                  "Profile of this machine, as ltx2 calibrate writes it: the report then has predicted beside measured "
                  "seconds, and auto compares plans by it")
       ->group("Execution");
+  app.add_flag("--resume", resumes_,
+               "Go on from the finished steps of a run that did not come to its end: they are kept in OUTPUT.state "
+               "until the clip is there. The clip must be the same; devices, ranks, memory schemes and the like may "
+               "differ")
+      ->group("Execution");
 }
 
 ExitCode GenerateCommand::run(const std::stop_token& stop, Processes* processes) const {
@@ -110,13 +125,17 @@ ExitCode GenerateCommand::run(const std::stop_token& stop, Processes* processes)
   const std::vector<ltxmem::MemoryBudget> budgets = budgets_of_run(options_.execution, card_bytes_of(settings.device));
   const GenerateRequest request = options_.request(models.model().config().version);
   const std::size_t image_bytes = condition_image_bytes(request);
+  StateFile state(options_.output_path, clip_facts(request, models, settings.dtype));
+  std::optional<SavedSteps> resume;
+  if (resumes_) resume = steps_to_resume(state, processes);
+  const SavedSteps* const resumed = resume ? &*resume : nullptr;
   // Processes that are ranks need equal settings, and what is available changes from moment to moment.
   const std::size_t host_bytes =
       processes == nullptr || !options_.execution.host_budget.empty() ? host_bytes_of(budgets) : host_bytes_of({});
   const JobPlan plan =
       plan_within(settings, options_.execution.automatic_for(models.model().config().transformer->layers), budgets,
                   [&](const Settings& candidate) {
-                    return plan_job(request, models, candidate, {&profile, stop}, image_bytes, host_bytes);
+                    return plan_job(request, models, candidate, {&profile, stop}, image_bytes, host_bytes, resumed);
                   });
 
   if (processes != nullptr) processes->expect_alike(plan.report.settings);
@@ -131,17 +150,33 @@ ExitCode GenerateCommand::run(const std::stop_token& stop, Processes* processes)
   const auto warn = [&](const std::string& message) { progress.warn(message); };
   for (const std::string& message : clip_warnings(request)) warn(message);
   const std::vector<PlacedImage> images = place_images(request, warn);
+  PipelineHooks hooks{.stop = stop, .resume = resumed};
+  if (is_primary) {
+    if (!resumes_ && state.exists()) {
+      warn(state.path() + ": finished steps of an earlier run, which this one replaces; --resume goes on from them");
+    }
+    hooks.on_step = [&, keeps = true](const SavedSteps& steps) mutable {
+      if (!keeps) return;
+      try {
+        state.write(steps);
+      } catch (const ltxmem::IoError& error) {
+        warn(std::string(error.what()) + ": finished steps are not kept any more");
+        keeps = false;
+      }
+    };
+  }
 
   const auto run = [&] {
     const ltxmem::Tensor<std::byte, 1> copied = note_copies(runtime, models);
     const ltxmem::Tensor<std::byte, 1> pixels = note_images(runtime, image_bytes);
-    const Sample sample = run_pipeline(request, models, images, runtime, {.stop = stop, .initial_noise = {}});
+    const Sample sample = run_pipeline(request, models, images, runtime, hooks);
     if (processes != nullptr) processes->collect(report);
     if (!is_primary) {
       wait_for_primary(*processes);
       return ExitCode::done;
     }
     write_video(options_.output_path, request, models, sample.result, runtime, stop, warn);
+    state.remove();
     adopt_plan(report, plan.report);
     const bool as_planned = is_as_planned(report, warn);
     report_file.write(std::span(&report, 1));
@@ -155,7 +190,12 @@ ExitCode GenerateCommand::run(const std::stop_token& stop, Processes* processes)
     std::printf("%s\n", options_.output_path.c_str());
     return as_planned ? ExitCode::done : ExitCode::check_failed;
   };
-  return as_running([&] { return naming_stage(report, plan.report, run); });
+  try {
+    return as_running([&] { return naming_stage(report, plan.report, run); });
+  } catch (...) {
+    if (state.is_ours()) warn(state.path() + " keeps the finished steps: --resume goes on from them");
+    throw;
+  }
 }
 
 }  // namespace ltx2

@@ -21,6 +21,7 @@ class GenerateCommand {
  private:
   GenerateOptions options_;
   std::string device_profile_;  ///< empty: none of this machine
+  bool resumes_ = false;
 };
 
 }  // namespace ltx2

@@ -47,9 +47,10 @@ class Sampling {
     if (request_.is_guided()) negative_ = encode(request_.negative_prompt);
   }
 
-  /// Samples from noise, or from the given latents with as much noise as the stage's first level says.
-  Latents run(const StagePlan& plan, TensorView<const float, 2> initial_video,
-              TensorView<const float, 2> initial_audio) {
+  /// Samples from noise, or from the given latents with as much noise as the stage's first level says, or from where an
+  /// earlier run of the stage has come.
+  Latents run(const StagePlan& plan, TensorView<const float, 2> initial_video, TensorView<const float, 2> initial_audio,
+              TensorView<const float, 2> first_sound = {}) {
     models_.use_loras(plan.distilled_lora);
     const Stage stage(runtime_, plan.number == 1 ? "stage 1" : "stage 2");
     const HostWork host = runtime_.host_work();
@@ -64,8 +65,14 @@ class Sampling {
     LatentState video = make_video_state(host, grid, config.in_channels, request_.fps, initial_video, conditions);
     LatentState audio = make_audio_state(host, audio_latent_frames(request_.frames, request_.fps),
                                          config.audio_in_channels, initial_audio);
-    add_initial_noise(plan, Modality::video, video);
-    add_initial_noise(plan, Modality::audio, audio);
+    const SavedSteps* const resume = resumes_in(plan.number) ? hooks_.resume : nullptr;
+    if (resume == nullptr) {
+      add_initial_noise(plan, Modality::video, video);
+      add_initial_noise(plan, Modality::audio, audio);
+    } else {
+      take_latent(resume->video, video);
+      take_latent(resume->audio, audio);
+    }
 
     TransformerModel transformer(runtime_, models_.model());
     TransformerVelocity velocity(transformer, config.layers, video, audio, views_of(prompt_), views_of(negative_));
@@ -73,12 +80,18 @@ class Sampling {
         runtime_.noted_memory(ltxmem::MemorySpace::host, "token positions and timestep indices"),
         {static_cast<std::int64_t>(velocity.host_bytes())});
     velocity.share_prefix(shared_blocks(plan.guidance));
-    velocity.announce_to(runtime_, count_passes(plan.sigmas, plan.solver, plan.guidance));
     DenoiseOptions options;
+    if (resume != nullptr) options.resume = resume->steps;
+    velocity.announce_to(runtime_, count_passes(plan.sigmas, plan.solver, plan.guidance, options.resume.done));
     options.solver = plan.solver;
     options.guidance = plan.guidance;
     options.draw_noise = draw_from_seed(request_.seed, static_cast<std::uint8_t>(plan.number));
     options.stop = hooks_.stop;
+    if (hooks_.on_step && !runtime_.is_dry()) {
+      options.on_step = [&](const StepsDone& steps) {
+        hooks_.on_step({plan.number, steps, video.latent.view(), audio.latent.view(), first_sound});
+      };
+    }
     denoise(video, audio, plan.sigmas, options, std::ref(velocity), host);
     return {grid, copy(video.result(), "video latent"), copy(audio.result(), "sound latent")};
   }
@@ -105,6 +118,8 @@ class Sampling {
   }
 
   EncodedPrompt take_prompt() { return std::move(prompt_); }
+
+  bool resumes_in(int stage) const { return hooks_.resume != nullptr && hooks_.resume->stage == stage; }
 
  private:
   static ContextViews views_of(const EncodedPrompt& prompt) { return {prompt.video.view(), prompt.audio.view()}; }
@@ -134,6 +149,12 @@ class Sampling {
                    tokens.view().reshape(Extents<4>{1, grid.height, grid.width, channels}));
     }
     return encoded;
+  }
+
+  void take_latent(TensorView<const float, 2> saved, LatentState& state) {
+    ltxmem::expects(saved.extents() == state.latent.extents(), "a latent of ", saved.extent(0), " x ", saved.extent(1),
+                    " to resume from, expected ", state.tokens(), " x ", state.channels());
+    runtime_.on_host([&] { std::copy_n(saved.data(), saved.size(), state.latent.view().data()); });
   }
 
   void add_initial_noise(const StagePlan& plan, Modality modality, LatentState& state) {
@@ -199,16 +220,31 @@ Sample run_pipeline(const GenerateRequest& request, Models& models, std::span<co
                     Runtime& runtime, const PipelineHooks& hooks) {
   Sampling sampling(request, models, images, runtime, hooks);
   Sample sample;
+  ltxmem::expects(
+      hooks.resume == nullptr || hooks.resume->stage == 1 || (hooks.resume->stage == 2 && request.has_two_stages()),
+      "to resume in stage ", hooks.resume == nullptr ? 0 : hooks.resume->stage, ", expected 1",
+      request.has_two_stages() ? " or 2" : "");
   sampling.encode_prompts();
-  Latents first = sampling.run(first_stage(request), {}, {});
-  if (request.has_two_stages()) {
-    sample.upsampled = sampling.upsample(first);
-    sample.result = sampling.run(second_stage(request), sample.upsampled->view(), first.audio.view());
-    // The full model's pipelines refine the pictures only: their sound is that of the first stage.
-    if (request.is_guided()) sample.result.audio = sampling.copy(first.audio.view(), "sound latent");
-    sample.first_stage = std::move(first);
+  if (!request.has_two_stages()) {
+    sample.result = sampling.run(first_stage(request), {}, {});
   } else {
-    sample.result = std::move(first);
+    const bool has_first = sampling.resumes_in(2);
+    if (!has_first) {
+      sample.first_stage = sampling.run(first_stage(request), {}, {});
+      sample.upsampled = sampling.upsample(*sample.first_stage);
+    }
+    // The full model's pipelines refine the pictures only: their sound is that of the first stage.
+    TensorView<const float, 2> sound;
+    if (request.is_guided()) sound = has_first ? hooks.resume->first_sound : sample.first_stage->audio.view();
+    sample.result = has_first ? sampling.run(second_stage(request), {}, {}, sound)
+                              : sampling.run(second_stage(request), sample.upsampled->view(),
+                                             sample.first_stage->audio.view(), sound);
+    if (request.is_guided()) {
+      ltxmem::expects(sound.extents() == sample.result.audio.extents(), "a sound latent of ", sound.extent(0), " x ",
+                      sound.extent(1), " to resume from, expected ", sample.result.audio.extents()[0], " x ",
+                      sample.result.audio.extents()[1]);
+      sample.result.audio = sampling.copy(sound, "sound latent");
+    }
   }
   sample.prompt = sampling.take_prompt();
   return sample;

@@ -13,6 +13,7 @@
 #include "pipeline/models.hpp"
 #include "pipeline/request.hpp"
 #include "runtime/runtime.hpp"
+#include "sampler/denoise.hpp"
 #include "sampler/latent_shape.hpp"
 #include "sampler/noise.hpp"
 #include "video_vae/video_vae.hpp"
@@ -42,7 +43,7 @@ struct Latents {
   ltxmem::Tensor<float, 2> audio;  ///< [frames, channels * bins]
 };
 
-/// What sampling made, with what it made on the way: small beside the pictures.
+/// What sampling made, with what it made on the way unless that was left out: small beside the pictures.
 struct Sample {
   EncodedPrompt prompt;
   std::optional<Latents> first_stage;
@@ -50,16 +51,28 @@ struct Sample {
   Latents result;
 };
 
+/// How far a run has come, after a step: enough for another one to go on from there. Borrowed.
+struct SavedSteps {
+  int stage = 1;  ///< 1 or 2
+  StepsDone steps;
+  ltxmem::TensorView<const float, 2> video;  ///< noisy latents, [tokens, channels]
+  ltxmem::TensorView<const float, 2> audio;
+  ltxmem::TensorView<const float, 2> first_sound;  ///< sound that stage 1 ended with, where the clip keeps it
+};
+
 struct PipelineHooks {
-  std::stop_token stop;
+  std::stop_token stop{};
+  std::function<void(const SavedSteps&)> on_step{};  ///< after every step of a run, not of a plan; may be empty
+  const SavedSteps* resume = nullptr;                ///< stages and steps before it are left out
   /// Writes the initial noise [tokens, channels] of stage 1 or 2; empty: drawn from the seed.
-  std::function<void(int stage, Modality, ltxmem::TensorView<float, 2>)> initial_noise;
+  std::function<void(int stage, Modality, ltxmem::TensorView<float, 2>)> initial_noise{};
 };
 
 /// Runs the request's pipeline up to clean latents.
 ///
 /// Memory   each stage's planned workspace; between stages contexts and latents
-/// Throws   ShapeError, IoError (models that do not fit each other), OutOfMemory, Cancelled
+/// Throws   ShapeError (steps to resume from that are not of such a run, too), IoError (models that do not fit each
+///          other), OutOfMemory, Cancelled
 Sample run_pipeline(const GenerateRequest& request, Models& models, std::span<const PlacedImage> images,
                     Runtime& runtime, const PipelineHooks& hooks);
 

@@ -28,7 +28,7 @@ ltxmem::Tensor<std::byte, 1> note_writer(Runtime& runtime, const GenerateRequest
 namespace {
 
 JobPlan plan_once(const GenerateRequest& request, Models& models, const Settings& settings,
-                  const Runtime::DryRun& dry_run, std::size_t image_bytes) {
+                  const Runtime::DryRun& dry_run, std::size_t image_bytes, const SavedSteps* resume) {
   Runtime runtime(settings, dry_run);
   runtime.report().mapped_bytes = models.mapped_bytes();
   if (dry_run.profile != nullptr) runtime.report().device_profile = dry_run.profile->name;
@@ -37,7 +37,7 @@ JobPlan plan_once(const GenerateRequest& request, Models& models, const Settings
   std::vector<PlacedImage> images;  // their pixels are not looked at
   for (const ImageRequest& image : request.images) images.push_back({Image(), image.frame, image.strength});
   {
-    const Sample sample = run_pipeline(request, models, images, runtime, {});
+    const Sample sample = run_pipeline(request, models, images, runtime, {.resume = resume});
     const Sound sound = decode_sound(models, sample.result, runtime);
     const ltxmem::Tensor<std::byte, 1> written = note_writer(runtime, request, sound);
     decode_frames(models, sample.result, runtime, {});
@@ -62,14 +62,15 @@ std::size_t weight_bytes(const Checkpoint& checkpoint) {
 }  // namespace
 
 JobPlan plan_job(const GenerateRequest& request, Models& models, const Settings& settings,
-                 const Runtime::DryRun& dry_run, std::size_t image_bytes, std::size_t host_bytes) {
-  JobPlan plan = plan_once(request, models, settings, dry_run, image_bytes);
+                 const Runtime::DryRun& dry_run, std::size_t image_bytes, std::size_t host_bytes,
+                 const SavedSteps* resume) {
+  JobPlan plan = plan_once(request, models, settings, dry_run, image_bytes, resume);
   if (!settings.weights.stream || settings.weights.page_cache_bytes != WeightPlacement::all_cached) return plan;
   const std::size_t left = host_bytes - std::min(host_bytes, host_peak(plan.report));
   if (left >= weight_bytes(models.model())) return plan;
   Settings with_less = settings;
   with_less.weights.page_cache_bytes = left;
-  return plan_once(request, models, with_less, dry_run, image_bytes);
+  return plan_once(request, models, with_less, dry_run, image_bytes, resume);
 }
 
 }  // namespace ltx2

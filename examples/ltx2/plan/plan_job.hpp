@@ -31,9 +31,10 @@ ltxmem::Tensor<std::byte, 1> note_writer(Runtime& runtime, const GenerateRequest
 /// image_bytes  see note_images
 /// host_bytes   what the host has; where the job leaves less of them than streamed weights need, the page cache keeps
 ///              only so much of them, unless the settings say how much
+/// resume       steps that the run leaves out, if any: their shapes are looked at
 /// Throws       what the run would throw for requests and models that do not fit each other; Cancelled
 JobPlan plan_job(const GenerateRequest& request, Models& models, const Settings& settings,
                  const Runtime::DryRun& dry_run, std::size_t image_bytes = 0,
-                 std::size_t host_bytes = WeightPlacement::all_cached);
+                 std::size_t host_bytes = WeightPlacement::all_cached, const SavedSteps* resume = nullptr);
 
 }  // namespace ltx2

@@ -37,6 +37,9 @@ class Processes : public ltxmem::MessageRanks<ltxmem::AnyTransport> {
   /// The same of the settings that each process has planned with.
   void expect_alike(const Settings& mine) const;
 
+  /// What the primary gives; every process calls it.
+  std::string from_primary(const std::string& text) const { return all_texts(is_primary() ? text : "").front(); }
+
   /// What the others have measured of themselves becomes part of the primary's report.
   void collect(Report& report) const;
 

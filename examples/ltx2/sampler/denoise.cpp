@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sampler/denoise.hpp"
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -29,6 +30,13 @@ class Estimate {
   }
 
   TensorView<const float, 2> result() const noexcept { return result_.view(); }
+
+  /// The result of the last prediction of a run that is gone on with.
+  void resume(TensorView<const float, 2> result) {
+    expects(result.extents() == result_.extents(), "denoise: an estimate of ", result.extent(0), " x ",
+            result.extent(1), " to resume from, expected ", result_.extents()[0], " x ", result_.extents()[1]);
+    host_.run([&] { std::copy_n(result.data(), result.size(), result_.view().data()); });
+  }
 
   NoisyTokens input(const LatentState& state, float sigma, bool updated) {
     const float level = state.frozen ? 0.0F : sigma;
@@ -95,7 +103,19 @@ class Predictor {
         options_(options),
         model_(model),
         video_(host, video, options.guidance.video, has_other_passes(options.guidance)),
-        audio_(host, audio, options.guidance.audio, has_other_passes(options.guidance)) {}
+        audio_(host, audio, options.guidance.audio, has_other_passes(options.guidance)) {
+    if (options.resume.done == 0) return;
+    if (options.guidance.video.skip_step > 0) video_.resume(options.resume.video_estimate);
+    if (options.guidance.audio.skip_step > 0) audio_.resume(options.resume.audio_estimate);
+  }
+
+  void tell(std::int64_t done, std::int64_t total) const {
+    if (!options_.on_step) return;
+    const auto kept = [](const ModalityGuidance& guidance, const Estimate& estimate) {
+      return guidance.skip_step > 0 ? estimate.result() : TensorView<const float, 2>();
+    };
+    options_.on_step({done, total, kept(options_.guidance.video, video_), kept(options_.guidance.audio, audio_)});
+  }
 
   TensorView<const float, 2> video() const noexcept { return video_.result(); }
   TensorView<const float, 2> audio() const noexcept { return audio_.result(); }
@@ -141,7 +161,7 @@ class Predictor {
 void denoise_euler(LatentState& video, LatentState& audio, std::span<const float> sigmas, const DenoiseOptions& options,
                    Predictor& predictor, const HostWork& host) {
   const auto steps = static_cast<std::int64_t>(sigmas.size()) - 1;
-  for (std::int64_t step = 0; step < steps; ++step) {
+  for (std::int64_t step = options.resume.done; step < steps; ++step) {
     const float sigma = sigmas[static_cast<std::size_t>(step)];
     const float next = sigmas[static_cast<std::size_t>(step) + 1];
     predictor.predict(sigma, step);
@@ -149,7 +169,7 @@ void denoise_euler(LatentState& video, LatentState& audio, std::span<const float
       euler_step(video, predictor.video(), sigma, next);
       euler_step(audio, predictor.audio(), sigma, next);
     });
-    if (options.on_step) options.on_step(step + 1, steps);
+    predictor.tell(step + 1, steps);
   }
 }
 
@@ -175,7 +195,7 @@ void denoise_res2s(LatentState& video, LatentState& audio, std::span<const float
     options.draw_noise(Modality::video, purpose, step, video_noise.view());
     options.draw_noise(Modality::audio, purpose, step, audio_noise.view());
   };
-  for (std::int64_t step = 0; step < steps; ++step) {
+  for (std::int64_t step = options.resume.done; step < steps; ++step) {
     const float sigma = levels[static_cast<std::size_t>(step)];
     const Res2sCoefficients coefficients(static_cast<double>(sigma),
                                          static_cast<double>(levels[static_cast<std::size_t>(step) + 1]));
@@ -192,7 +212,7 @@ void denoise_res2s(LatentState& video, LatentState& audio, std::span<const float
       video_step.to_next(video, coefficients, predictor.video(), std::as_const(video_noise).view());
       audio_step.to_next(audio, coefficients, predictor.audio(), std::as_const(audio_noise).view());
     });
-    if (options.on_step) options.on_step(step + 1, steps);
+    predictor.tell(step + 1, steps);
   }
   if (levels.back() == 0.0F) {
     predictor.predict(levels[levels.size() - 2], steps);
@@ -217,6 +237,10 @@ void denoise(LatentState& video, LatentState& audio, std::span<const float> sigm
   for (std::size_t i = 1; i < sigmas.size(); ++i) {
     expects(sigmas[i] < sigmas[i - 1] && sigmas[i] >= 0.0F, "denoise: level ", sigmas[i], " after ", sigmas[i - 1]);
   }
+  const StepsDone& resume = options.resume;
+  const auto steps = static_cast<std::int64_t>(sigmas.size()) - 1;
+  expects(resume.done >= 0 && resume.done <= steps && (resume.done == 0 || resume.total == steps),
+          "denoise: to resume after ", resume.done, " of ", resume.total, " steps, expected at most ", steps);
   Predictor predictor(video, audio, options, model, host);
   if (options.solver == Solver::euler) {
     denoise_euler(video, audio, sigmas, options, predictor, host);
@@ -225,13 +249,13 @@ void denoise(LatentState& video, LatentState& audio, std::span<const float> sigm
   }
 }
 
-PassCounts count_passes(std::span<const float> sigmas, Solver solver, const Guidance& guidance) {
+PassCounts count_passes(std::span<const float> sigmas, Solver solver, const Guidance& guidance, std::int64_t done) {
   const auto steps = static_cast<std::int64_t>(sigmas.size()) - 1;
   PassCounts count{};
   const auto evaluate = [&](std::int64_t step) {
     for (const Pass pass : plan_step(guidance, step).passes) ++count[static_cast<std::size_t>(pass)];
   };
-  for (std::int64_t step = 0; step < steps; ++step) {
+  for (std::int64_t step = done; step < steps; ++step) {
     evaluate(step);
     if (solver == Solver::res_2s) evaluate(0);
   }

@@ -51,24 +51,38 @@ using DrawNoise = std::function<void(Modality, NoisePurpose, std::int64_t step, 
 /// Draws from the streams of a seed.
 DrawNoise draw_from_seed(std::uint64_t seed, std::uint8_t stage);
 
+/// A loop between two steps. What it goes on from are both states' latents and, where guidance leaves out predictions,
+/// the last ones: a step without a new prediction takes them again.
+struct StepsDone {
+  std::int64_t done = 0;
+  std::int64_t total = 0;
+  ltxmem::TensorView<const float, 2> video_estimate;  ///< empty where every step predicts anew
+  ltxmem::TensorView<const float, 2> audio_estimate;
+};
+
 struct DenoiseOptions {
   Solver solver = Solver::euler;
   Guidance guidance;
-  DrawNoise draw_noise;                                                ///< needed by res_2s
-  std::function<void(std::int64_t done, std::int64_t total)> on_step;  ///< after every step; may be empty
+  DrawNoise draw_noise;                           ///< needed by res_2s
+  std::function<void(const StepsDone&)> on_step;  ///< after every step; may be empty
+  StepsDone resume;                               ///< steps that are not done again; 0 of 0: none
   std::stop_token stop;
 };
 
-/// Takes the noise out of both states along the given levels, in place. Noise of the first level must be in them.
+/// Takes the noise out of both states along the given levels, in place. Noise of the first level must be in them, or
+/// what the steps to resume from left.
 ///
 /// Memory   in floats per element of the latents: 1, with guidance 3, with res_2s 4 more; 1 per token
 /// Numerics estimates, guidance and Euler in fp32; res_2s in double; deterministic
-/// Throws   Cancelled when the stop token fires, before the next evaluation; ShapeError for levels that do not decrease
+/// Throws   Cancelled when the stop token fires, before the next evaluation; ShapeError for levels that do not
+/// decrease, or
+///          steps to resume from that are not of this run
 void denoise(LatentState& video, LatentState& audio, std::span<const float> sigmas, const DenoiseOptions& options,
              const VelocityModel& model, const HostWork& host);
 
-/// How often denoise() evaluates the model, by kind of pass: for progress and cost estimates.
+/// How often denoise() evaluates the model after the first so many steps, by kind of pass: for progress and cost
+/// estimates.
 using PassCounts = std::array<std::int64_t, 4>;  // indexed by Pass
-PassCounts count_passes(std::span<const float> sigmas, Solver solver, const Guidance& guidance);
+PassCounts count_passes(std::span<const float> sigmas, Solver solver, const Guidance& guidance, std::int64_t done = 0);
 
 }  // namespace ltx2

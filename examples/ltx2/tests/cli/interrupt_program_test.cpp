@@ -27,7 +27,7 @@ constexpr double patience_s = 30;
 void interrupted_in(const std::string& stage, const std::vector<std::string>& words, int signal,
                     const std::string& folder) {
   CAPTURE(stage, signal);
-  const auto before = listing(folder);
+  const auto before = leftovers(folder);
   const std::string begin = "{\"event\":\"begin\",\"stage\":\"" + stage + "\"";
   const std::string abandoned = "{\"event\":\"abandoned\",\"stage\":\"" + stage + "\"";
   const std::string ended_by_itself = "{\"event\":\"end\",\"stage\":\"" + stage + "\"";
@@ -43,7 +43,7 @@ void interrupted_in(const std::string& stage, const std::vector<std::string>& wo
     CHECK_THAT(ended.messages, Contains("ltx2: error: interrupted"));
     CHECK(ended.work_after_signal_s < promised_s);
     CHECK(ended.seconds_after_signal < patience_s);
-    CHECK(listing(folder) == before);
+    CHECK(leftovers(folder) == before);
     // A stage whose last operation was running ends as abandoned or, a moment later, by the next one's refusal.
     if (ended.messages.find(abandoned) != std::string::npos ||
         ended.messages.find(ended_by_itself) == std::string::npos) {

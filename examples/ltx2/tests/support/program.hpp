@@ -141,6 +141,13 @@ inline std::set<std::string> listing(const std::string& folder) {
   return names;
 }
 
+/// The same without the finished steps that a run which does not come to its end keeps on purpose.
+inline std::set<std::string> leftovers(const std::string& folder) {
+  std::set<std::string> names = listing(folder);
+  std::erase_if(names, [](const std::string& name) { return name.ends_with(".state"); });
+  return names;
+}
+
 /// The tiny models, written once per test program.
 class TinyModels {
  public:
