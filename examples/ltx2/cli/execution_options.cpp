@@ -226,6 +226,18 @@ void ExecutionOptions::add_rank_options(CLI::App& app) {
       ->check(CLI::IsMember(parallel_names()))
       ->capture_default_str()
       ->group(group);
+  app.add_option("--ulysses-degree", ulysses_degree,
+                 "How self attention gets at the tokens of other ranks. 1: keys and values go round, in a ring of all "
+                 "that share tokens. As many as there are: they trade tokens for heads by all-to-all, which sends less "
+                 "the more there are, and needs as many heads. A divisor between: rows of so many trade, keys and "
+                 "values go round between rows. auto: the fastest by predicted time that fits")
+      ->check([](const std::string& text) {
+        return text == "auto" || parse_number(text, 1, 1024) ? std::string()
+                                                             : "'" + text + "', expected auto or a number of ranks";
+      })
+      ->type_name("RANKS|auto")
+      ->capture_default_str()
+      ->group(group);
   app.add_option("--primary", primary,
                  "busy, or idle: rank 0 stays out of the transformer and holds text, latents and autoencoders")
       ->check(CLI::IsMember({"busy", "idle"}))
@@ -267,6 +279,7 @@ Settings ExecutionOptions::settings() const {
   settings.ranks.count = count;
   settings.ranks.layout = find_rank_layout(parallel).value_or(RankLayout::sequence);
   settings.ranks.idle_primary = primary == "idle";
+  settings.ranks.ulysses_degree = static_cast<int>(parse_number(ulysses_degree, 1, 1024).value_or(1));
   settings.ranks.weights = rank_weights;
   settings.ranks.deadline = std::chrono::milliseconds(std::llround(deadline * 1000));
   expect_workable(settings.ranks);
@@ -277,6 +290,7 @@ Automatic ExecutionOptions::automatic_for(std::int64_t blocks) const {
   Automatic result = automatic;
   result.weights = weights == "auto";
   result.saved_prefix = saved_prefix == "auto";
+  result.ulysses_degree = ulysses_degree == "auto";
   if (automatic.scheme) {
     for (const auto& [option, setting] : follow_scheme_) {
       if (option->count() == 0) result.*setting = true;

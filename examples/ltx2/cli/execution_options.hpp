@@ -33,6 +33,7 @@ struct ExecutionOptions {
   std::string page_cache = "auto";
   std::optional<int> ranks;  ///< empty: as many as there are processes
   std::string parallel = "sequence";
+  std::string ulysses_degree = "1";
   std::string primary = "busy";
   std::vector<double> rank_weights;
   double deadline = std::chrono::duration<double>(Settings{}.ranks.deadline).count();  ///< seconds

@@ -34,6 +34,21 @@ class Search {
 
   /// Tries what is automatic, beginning with the given settings' rest.
   void run(Settings settings, const Automatic& automatic) {
+    if (!automatic.ulysses_degree) return run_with_ranks(settings, automatic);
+    const int most = settings.ranks.sharing_tokens();
+    for (int degree = 1; degree <= most; ++degree) {
+      if (most % degree != 0) continue;
+      settings.ranks.ulysses_degree = degree;
+      run_with_ranks(settings, automatic);
+    }
+  }
+
+  bool fits() const { return best_ && !best_->misfit; }
+  const Choice& best() const { return *best_; }
+  Choice take() { return *std::move(best_); }
+
+ private:
+  void run_with_ranks(Settings settings, const Automatic& automatic) {
     if (automatic.weights) settings.weights.stream = !settings.weights.device_reads_files;
     if (automatic.saved_prefix) settings.saved_prefix.reset();
     if (automatic.resident_blocks > 0) settings.weights.resident_blocks = 0;
@@ -45,11 +60,6 @@ class Search {
     }
   }
 
-  bool fits() const { return best_ && !best_->misfit; }
-  const Choice& best() const { return *best_; }
-  Choice take() { return *std::move(best_); }
-
- private:
   /// The report of a plan, without the parts it is made of.
   const Report& plan(const Settings& settings) {
     const auto [entry, is_new] = tried_.try_emplace(options_of(settings).dump());

@@ -24,9 +24,10 @@ struct Automatic {
   bool weights = false;  ///< stay where the device reads files, else stream
   bool saved_prefix = false;
   bool decode_tile = false;
+  bool ulysses_degree = false;
   std::int64_t resident_blocks = 0;  ///< at most so many streamed blocks may stay on the device; 0: as given
 
-  static Automatic everything(std::int64_t blocks) { return {true, true, true, true, true, true, true, blocks}; }
+  static Automatic everything(std::int64_t blocks) { return {true, true, true, true, true, true, true, false, blocks}; }
 };
 
 using PlanWith = std::function<JobPlan(const Settings&)>;
@@ -44,7 +45,8 @@ struct Choice {
 /// with which it fits, or where none does, those with which it lacks least. Of a scheme the largest tiles that fit are
 /// taken, then the place for the saved prefix if it saves time, and what is left of the budgets goes to resident
 /// blocks. The schemes follow from E1, which computes and moves least: no more are tried once the best is near E1 with
-/// room for everything. No settings are planned twice, also not for a refusal's suggestion.
+/// room for everything. Ulysses degrees are searched one after the other. No settings are planned twice, also not for a
+/// refusal's suggestion.
 Choice choose_plan(const Settings& settings, const Automatic& automatic, std::span<const ltxmem::MemoryBudget> budgets,
                    const PlanWith& plan_with);
 

@@ -32,35 +32,56 @@ using PlanRanks = ltxmem::RankGroup<ltxmem::PlannedTransport>;
 /// Whom a working rank talks to: a row and a column of the grid that the working ranks form. A card is alone in both.
 template <class Ranks>
 struct RankPlace {
-  int index;      ///< among the working ranks
-  Ranks& heads;   ///< the ranks that share the heads of the same tokens
-  Ranks& tokens;  ///< the ranks that share the tokens, with the same heads
+  int index;       ///< among the working ranks
+  Ranks& heads;    ///< the ranks that share the heads of the same tokens
+  Ranks& tokens;   ///< the ranks that share the tokens, with the same heads; these are a grid themselves:
+  Ranks& traders;  ///< those of them that trade tokens for heads in self attention
+  Ranks& ring;     ///< those of them between which keys and values go round
 };
 
-/// The two groups that make up a place in the grid, over one transport.
+/// The groups that make up a place in the grid, over one transport.
 template <class Transport>
 class RankGroups {
  public:
   RankGroups(const ltxmem::MessageRanks<Transport>& all, const RankSettings& settings)
-      : RankGroups(all, settings.first_working(),
-                   {all.rank() - settings.first_working(), settings.working(), settings.sharing_heads()}) {}
+      : RankGroups(all, settings, all.rank() - settings.first_working()) {}
 
-  RankPlace<ltxmem::RankGroup<Transport>> place() { return {index_, row_, column_}; }
-  /// Of both.
-  std::int64_t link_bytes() const { return row_.traffic().link_bytes + column_.traffic().link_bytes; }
+  RankPlace<ltxmem::RankGroup<Transport>> place() { return {index_, heads_, tokens_, traders_, ring_}; }
+  /// Of all of them.
+  std::int64_t link_bytes() const {
+    std::int64_t sum = 0;
+    for (const auto* group : {&heads_, &tokens_, &traders_, &ring_}) sum += group->traffic().link_bytes;
+    return sum;
+  }
 
  private:
-  RankGroups(const ltxmem::MessageRanks<Transport>& all, int first, const ltxmem::RankGrid& grid)
-      : index_(all.rank() - first), row_(all, from(first, grid.row)), column_(all, from(first, grid.column)) {}
+  using Group = ltxmem::RankGroup<Transport>;
+
+  RankGroups(const ltxmem::MessageRanks<Transport>& all, const RankSettings& settings, int index)
+      : RankGroups(all, settings.first_working(), index, {index, settings.working(), settings.sharing_heads()},
+                   {index / settings.sharing_heads(), settings.sharing_tokens(), settings.ulysses_degree}) {}
+  RankGroups(const ltxmem::MessageRanks<Transport>& all, int first, int index, const ltxmem::RankGrid& grid,
+             const ltxmem::RankGrid& of_tokens)
+      : index_(index),
+        heads_(all, from(first, grid.row)),
+        tokens_(all, from(first, grid.column)),
+        traders_(all, from(first, part(grid.column, of_tokens.row))),
+        ring_(all, from(first, part(grid.column, of_tokens.column))) {}
 
   static std::vector<int> from(int first, std::vector<int> ranks) {
     for (int& rank : ranks) rank += first;
     return ranks;
   }
+  static std::vector<int> part(const std::vector<int>& of, std::vector<int> places) {
+    for (int& place : places) place = of[static_cast<std::size_t>(place)];
+    return places;
+  }
 
   int index_;
-  ltxmem::RankGroup<Transport> row_;
-  ltxmem::RankGroup<Transport> column_;
+  Group heads_;
+  Group tokens_;
+  Group traders_;
+  Group ring_;
 };
 
 /// The working ranks of a run, and exactly the memory that a plan of each asks for, for as long as they run the planned
@@ -129,7 +150,7 @@ class RankWorkspaces {
     } else {
       workspaces_.front().run_on(*runtime_.card_, plans.front(), [&](Backend& backend, ltxmem::Workspace& workspace) {
         ltxmem::SingleRank alone;
-        body(RankPlace<ltxmem::SingleRank>{0, alone, alone}, backend, workspace);
+        body(RankPlace<ltxmem::SingleRank>{0, alone, alone, alone, alone}, backend, workspace);
       });
     }
   }

@@ -158,6 +158,7 @@ nlohmann::ordered_json to_json(const Settings& settings) {
       {"device", device_text(settings.device)},
       {"ranks", ranks.count},
       {"parallel", ranks.count > 1 ? rank_layout_name(ranks.layout) : "none"},
+      {"ulysses-degree", ranks.ulysses_degree},
       {"primary", ranks.idle_primary ? "idle" : "busy"},
       {"deadline", std::chrono::duration<double>(ranks.deadline).count()},
   };

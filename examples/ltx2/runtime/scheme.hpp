@@ -57,9 +57,12 @@ constexpr SchemeTable scheme_table(Scheme scheme) noexcept {
   return {};
 }
 
-/// Heads of a group: an eighth of all, or one where eight do not divide them, or there are none.
-constexpr std::int64_t heads_per_group(std::int64_t heads) noexcept {
-  return heads > 0 && heads % 8 == 0 ? heads / 8 : 1;
+/// Heads of a group: an eighth of all, or one where eight do not divide them, or there are none. Where ranks divide a
+/// group among them it has heads for all of them: the next number that divides both, or all heads.
+constexpr std::int64_t heads_per_group(std::int64_t heads, std::int64_t among = 1) noexcept {
+  std::int64_t group = heads > 0 && heads % 8 == 0 ? heads / 8 : 1;
+  while (group < heads && (heads % group != 0 || group % among != 0)) ++group;
+  return group;
 }
 
 }  // namespace ltx2

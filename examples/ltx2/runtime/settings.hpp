@@ -81,7 +81,10 @@ constexpr std::optional<RankLayout> find_rank_layout(std::string_view name) noex
 struct RankSettings {
   int count = 1;
   RankLayout layout = RankLayout::sequence;
-  bool idle_primary = false;      ///< rank 0 stays out of the transformer and has its memory for everything else
+  bool idle_primary = false;  ///< rank 0 stays out of the transformer and has its memory for everything else
+  /// Of the ranks that share tokens, so many trade them for heads in self attention, and keys and values go round
+  /// between their rows: 1, a ring of all; as many as there are, no ring. A divisor of sharing_tokens().
+  int ulysses_degree = 1;
   std::vector<double> weights{};  ///< of the working ranks: their shares are in proportion; empty: all alike
   std::chrono::milliseconds deadline = std::chrono::minutes(10);  ///< of every wait for another rank
   Processes* processes = nullptr;  ///< that the ranks of a run are, this one among them; null: threads. Borrowed
@@ -126,6 +129,9 @@ inline void expect_workable(const RankSettings& ranks) {
   using ltxmem::expects;
   expects(ranks.working() >= 1, "ranks: ", ranks.count, ranks.idle_primary ? " with an idle primary" : "",
           ", expected at least ", ranks.first_working() + 1);
+  expects(ranks.ulysses_degree >= 1 && ranks.sharing_tokens() % ranks.ulysses_degree == 0,
+          "ranks: a Ulysses degree of ", ranks.ulysses_degree, " among ", ranks.sharing_tokens(),
+          " ranks that share tokens, expected a divisor");
   expects(ranks.deadline.count() > 0, "ranks: a deadline of ", ranks.deadline.count(), " ms, expected at least 1");
   if (!ranks.weights.empty()) {
     expects(ranks.weights.size() == static_cast<std::size_t>(ranks.working()), "ranks: ", ranks.weights.size(),

@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "ltxmem/attention/ring_attention.hpp"
+#include "ltxmem/attention/ulysses_attention.hpp"
 #include "ltxmem/stores/placed_row_store.hpp"
 #include "model/attention.hpp"
 #include "model/feed_forward.hpp"
@@ -223,12 +224,14 @@ class StreamBlock {
   }
 
   /// The attended rows of the tokens of this rank, before to_out, until the caller's scope ends. Keys and values of all
-  /// ranks go round in a ring on the device. Where the scheme wants them elsewhere it is the attended rows that lie
-  /// there, and only one group of heads goes round at a time, as in E2.
+  /// ranks go round in a ring on the device, or ranks trade their tokens for heads, with a ring between their rows.
+  /// Where the scheme wants keys and values elsewhere it is the attended rows that lie there, and only one group of
+  /// heads is worked on at a time, as in E2.
   ///
   /// Memory    N * D elements for the rows of this rank; for all heads or a group of them two shards of keys and values
-  ///           and the fp32 state of all local queries; the group's rows once more where they do not stay on the device
-  /// Numerics  those of RingAttention: equal bits in every run with as many ranks
+  ///           and the fp32 state of all local queries, or keys and values of this rank and what UlyssesAttention
+  ///           takes; the group's rows once more where they do not stay on the device
+  /// Numerics  those of RingAttention or UlyssesAttention: equal bits in every run with as many ranks
   ltxmem::PlacedRowStore<T, Backend> attend_over_ranks(Backend& backend, Stream<T, Backend>& stream, const Rows& rows,
                                                        const Tiles& tiles, const SchemeTable& scheme,
                                                        TokenShares<Ranks>& shares, ltxmem::Workspace& workspace) const {
@@ -241,7 +244,7 @@ class StreamBlock {
     const auto scope = arena.scope();
     NormFactors factors;
     if (by_groups) factors = norm_factors(backend, stream, rows, tiles, arena);
-    const std::int64_t heads = by_groups ? heads_per_group(self_.heads()) : self_.heads();
+    const std::int64_t heads = by_groups ? heads_per_group(self_.heads(), shares.traders.size()) : self_.heads();
     // A rank without heads has no groups, but a part in the norms, which groups find made.
     const std::int64_t groups = by_groups ? self_.heads() / heads : 1;
     ltxmem::repeat(backend, groups, [&](std::int64_t index) {
@@ -251,24 +254,40 @@ class StreamBlock {
       const std::int64_t width = group.inner();
       ltxmem::TensorView<float, 2> gate;
       if (group.gated()) gate = arena.take<float, 2>("head gate", {tokens, heads});
-      ltxmem::RingRowStore<T, Ranks> ring(shares.ranks, shares.video.counts(), 2 * width, arena);
       auto columns = attended.columns(index * width, width);
       const auto q = stays ? columns.stage(backend, 0, tokens) : arena.take<T, 2>("queries", {tokens, width});
-      for_self_inputs(backend, stream, rows, tiles, arena, [&](const TokenConditions& at, Input input) {
-        const std::int64_t count = input.extent(0);
-        const auto kv = ring.local().rows(at.begin, count);
-        group.keys(backend, input, at.rotary, kv.columns(0, width), arena, factors.of_keys(at.begin, count));
-        group.values(backend, input, kv.columns(width, width), arena);
-        group.queries(backend, input, at.rotary, q.rows(at.begin, count), arena, factors.of_queries(at.begin, count));
-        if (group.gated()) group.gate(backend, input, gate.rows(at.begin, count), arena);
-      });
-      if (!group.has_heads()) return;
-      ltxmem::AttentionExtras extras;
-      extras.gate = gate;
-      extras.mask = log_mask(backend, stream, 0, tokens, arena);
-      const ltxmem::RingAttention<T, Backend, Ranks> attention(
-          {.heads = heads, .query_tile = tiles.queries, .key_tile = tiles.keys});
-      attention(backend, q, ring, shares.video, shares.video, q, arena, extras);
+      const auto project = [&](ltxmem::TensorView<T, 2> k, ltxmem::TensorView<T, 2> v) {
+        for_self_inputs(backend, stream, rows, tiles, arena, [&](const TokenConditions& at, Input input) {
+          const std::int64_t begin = at.begin;
+          const std::int64_t count = input.extent(0);
+          group.keys(backend, input, at.rotary, k.rows(begin, count), arena, factors.of_keys(begin, count));
+          group.values(backend, input, v.rows(begin, count), arena);
+          group.queries(backend, input, at.rotary, q.rows(begin, count), arena, factors.of_queries(begin, count));
+          if (group.gated()) group.gate(backend, input, gate.rows(begin, count), arena);
+        });
+      };
+      const auto extras = [&] {
+        ltxmem::AttentionExtras given;
+        given.gate = gate;
+        given.mask = log_mask(backend, stream, 0, tokens, arena);
+        return given;
+      };
+      const ltxmem::TiledAttentionOptions options{.heads = heads, .query_tile = tiles.queries, .key_tile = tiles.keys};
+      const ltxmem::Partition& video = shares.video;
+      if (shares.trade_heads()) {
+        const auto k = arena.take<T, 2>("keys", {tokens, width});
+        const auto v = arena.take<T, 2>("values", {tokens, width});
+        project(k, v);
+        if (!group.has_heads()) return;
+        const ltxmem::UlyssesAttention<T, Backend, Ranks, Ranks> attention(options);
+        attention(backend, shares.traders, shares.ring, q, k, v, video, video, q, arena, extras());
+      } else {
+        ltxmem::RingRowStore<T, Ranks> ring(shares.ranks, video.counts(), 2 * width, arena);
+        project(ring.local().columns(0, width), ring.local().columns(width, width));
+        if (!group.has_heads()) return;
+        const ltxmem::RingAttention<T, Backend, Ranks> attention(options);
+        attention(backend, q, ring, video, video, q, arena, extras());
+      }
       if (stays) return;
       ltxmem::write_tiles(backend, columns, tiles.queries, [&](std::int64_t begin, ltxmem::TensorView<T, 2> part) {
         backend.template copy<T, T>(q.rows(begin, part.extent(0)), part);

@@ -18,9 +18,12 @@ namespace ltx2 {
 template <class Ranks>
 struct TokenShares {
   Ranks& ranks;
+  Ranks& traders;  ///< a row of them: those that trade tokens for heads in self attention
+  Ranks& ring;     ///< a column: between them keys and values go round
   ltxmem::Partition video;
 
   bool are_many() const { return ranks.size() > 1; }
+  bool trade_heads() const { return traders.size() > 1; }
   ltxmem::Segment own_video() const { return video.segment(ranks.rank()); }
 };
 

@@ -173,24 +173,35 @@ class TransformerModel::BoundTo final : public Bound {
     return ltxmem::Partition::of_counts(counts);
   }
 
-  /// All that tells the plan of one rank from that of another: its share and its neighbour's, the shards that pass
-  /// through its two slots, its part of the audio, which of those that share its heads it is, and whether it gives the
-  /// audio's velocities.
-  std::array<std::int64_t, 7> kind_of(int index, const ltxmem::Partition& video, const TransformerInput& input) const {
-    const int ranks = video.ranks();
+  /// All that tells the plan of one rank from that of another: its share and those of the row that it trades tokens for
+  /// heads with, that row's and its neighbour's, the shards that pass through its two slots, its part of the audio,
+  /// which of those that share its heads it is, and whether it gives the audio's velocities.
+  std::vector<std::int64_t> kind_of(int index, const ltxmem::Partition& video, const TransformerInput& input) const {
     const int rank = index / heads_.ranks();
+    const int traders = runtime_.settings().ranks.ulysses_degree;
+    const ltxmem::Partition rows = video.grouped(traders);
+    const int row = rank / traders;
     std::array<std::int64_t, 2> slots{};
-    for (int hop = 0; hop < ranks; ++hop) {
+    for (int hop = 0; hop < rows.ranks(); ++hop) {
       std::int64_t& slot = slots[static_cast<std::size_t>(hop % 2)];
-      slot = std::max(slot, video.count((rank - hop + ranks) % ranks));
+      slot = std::max(slot, rows.count((row - hop + rows.ranks()) % rows.ranks()));
     }
-    return {video.count(rank),
-            video.count((rank + 1) % ranks),
-            slots[0],
-            slots[1],
-            ltxmem::Partition::even(tokens_of(input.audio), ranks).count(rank),
-            index % heads_.ranks(),
-            index == 0 ? 1 : 0};
+    const int trader = rank % traders;
+    const bool have_alike = heads_.count(index % heads_.ranks()) % traders == 0;
+    std::vector<std::int64_t> kind{video.count(rank),
+                                   rows.count(row),
+                                   rows.count((row + 1) % rows.ranks()),
+                                   slots[0],
+                                   slots[1],
+                                   ltxmem::Partition::even(tokens_of(input.audio), video.ranks()).count(rank),
+                                   index % heads_.ranks(),
+                                   index == 0 ? 1 : 0,
+                                   have_alike ? 0 : trader};
+    const std::size_t known = kind.size();
+    for (int other = 0; other < traders; ++other) kind.push_back(video.count(row * traders + other));
+    // Who has as many heads as the others does not mind which of them has how many tokens.
+    if (have_alike) std::sort(kind.begin() + static_cast<std::ptrdiff_t>(known), kind.end());
+    return kind;
   }
 
   bool keeps_room_for(const TransformerInput& input, const ltxmem::Partition& video) const {
@@ -216,7 +227,7 @@ class TransformerModel::BoundTo final : public Bound {
     // What several ranks have, one gives.
     if (place.heads.rank() > 0) output.video = {};
     if (place.index > 0) output.audio = {};
-    TokenShares<Ranks> tokens{place.tokens, video};
+    TokenShares<Ranks> tokens{place.tokens, place.traders, place.ring, video};
     transformer(backend, tokens, {place.heads, heads_}, kept.ends, kept.blocks, kept.prefix ? &*kept.prefix : nullptr,
                 input, output, settings.scheme, tiles, workspace);
   }

@@ -131,6 +131,8 @@ TEST_CASE("Ranks that cannot be are refused before any work", "[cli][ranks]") {
         Refusal{{"--ranks", "2", "--parallel", "heads"}, "--parallel"},
         Refusal{{"--ranks", "4", "--parallel", "both", "--rank-weights", "2,1,1,1"},
                 "weights with layout both, expected sequence or tensor"},
+        Refusal{{"--ranks", "4", "--ulysses-degree", "3"}, "a Ulysses degree of 3 among 4 ranks"},
+        Refusal{{"--ulysses-degree", "many"}, "'many', expected auto or a number of ranks"},
         Refusal{{"--primary", "idle"}, "1 with an idle primary, expected at least 2"},
         Refusal{{"--ranks", "3", "--rank-weights", "2,1"}, "2 weights for 3 working ranks"},
         Refusal{{"--ranks", "2", "--rank-weights", "1,-1"}, "weight -1"},
