@@ -71,6 +71,23 @@ def layouts_table(program, clip):
     return lines
 
 
+def degrees_table(program):
+    lines = ["| ranks | " + " | ".join(f"{name}, ring | {name}, best degree" for name in NETWORKS) + " |",
+             "|---|" + "---|---|" * len(NETWORKS)]
+    for ranks in FEW_RANKS:
+        cells = []
+        for name in NETWORKS:
+            for degree in ["1", "auto"]:
+                job = ranks_plan(program, ranks, "E2", "h100", name, "--ulysses-degree", degree)
+                seconds, waiting = transformer(job)
+                sent = max(rank["planned"]["message_bytes"] for rank in job["ranks"])
+                chosen = "" if degree == "1" else f"{job['settings']['ulysses-degree']}: "
+                cells.append(f"{chosen}{duration(seconds, 1)}, {100 * waiting / seconds:.0f} % waits, {peak(job) / GIB:.2f} GiB, "
+                             f"{sent / GIB:.0f} sent")
+        lines.append(f"| {ranks} | " + " | ".join(cells) + " |")
+    return lines
+
+
 def cards_table(program):
     lines = ["| ranks | scheme | GiB per rank | rank 0 in the whole job | transformer |", "|---|---|---|---|---|"]
     for ranks, scheme, more in [(1, "E2", []), (7, "E1", []), (7, "E2", []), (7, "E2", ["--primary", "idle"])]:
@@ -87,4 +104,4 @@ if __name__ == "__main__":
         sys.exit(__doc__)
     ltx2, page = sys.argv[1:]
     write(page, {"scaling": scaling_table(ltx2), "layouts": layouts_table(ltx2, LONG),
-                 "short": layouts_table(ltx2, SHORT), "cards": cards_table(ltx2)})
+                 "short": layouts_table(ltx2, SHORT), "degrees": degrees_table(ltx2), "cards": cards_table(ltx2)})
