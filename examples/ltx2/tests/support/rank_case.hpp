@@ -60,12 +60,14 @@ inline void check_case_on_ranks(const std::string& stage, const std::string& nam
   CHECK(compare(results[0], results[1]).relative == 0.0);
 }
 
-/// The largest difference, relative to the largest value.
+/// The largest difference, relative to the largest value; no number where a value is none.
 inline double difference(const std::vector<float>& a, const std::vector<float>& b) {
   double most = 0;
   double scale = 0;
   for (std::size_t i = 0; i < a.size(); ++i) {
-    most = std::max(most, std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i])));
+    const double apart = std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
+    if (std::isnan(apart)) return apart;
+    most = std::max(most, apart);
     scale = std::max(scale, std::abs(static_cast<double>(b[i])));
   }
   return a.size() == b.size() ? most / scale : 1.0;
