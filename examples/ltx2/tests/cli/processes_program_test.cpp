@@ -157,21 +157,26 @@ void survive_faults(int turns, unsigned seed) {
 
 TEST_CASE("Reference cases hold on processes, in the memory and the messages that were planned", "[cli][processes]") {
   const ScratchFolder folder;
-  Words arguments{"check", "--models", golden_models(), "--threads", "1", "--report", folder / "report.json"};
-  std::size_t cases = 0;
+  const Words check{"check", "--models", golden_models(), "--threads", "1", "--report", folder / "report.json"};
+  Words all;
   for (const std::string stage : {"transformer", "denoise"}) {
     for (const std::string& name : case_names(stage)) {
-      arguments.push_back(golden_path("cases/" + stage + "/" + name + ".safetensors"));
-      ++cases;
+      all.push_back(golden_path("cases/" + stage + "/" + name + ".safetensors"));
     }
   }
+  // Ranks that share heads wait for each other hundreds of times in a pass: slow with more processes than processors.
+  const Words some{golden_path("cases/transformer/v20_i2v.safetensors"),
+                   golden_path("cases/transformer/v23_attention_mask.safetensors"),
+                   golden_path("cases/transformer/v23_stg_block1.safetensors"),
+                   golden_path("cases/denoise/v23_distilled.safetensors")};
   for (const auto& [count, layout] : {std::pair(2, "sequence"), {3, "sequence"}, {2, "tensor"}, {3, "tensor"}}) {
     CAPTURE(count, layout);
-    const Ended ended = run_processes(count, arguments + Words{"--parallel", layout});
+    const Words& cases = std::string(layout) == "sequence" ? all : some;
+    const Ended ended = run_processes(count, check + Words{"--parallel", layout} + cases);
     CAPTURE(ended.output, ended.messages);
     REQUIRE(ended.code == 0);
     const nlohmann::json report = read_json(folder / "report.json");
-    REQUIRE(report.at("cases").size() == cases);
+    REQUIRE(report.at("cases").size() == cases.size());
     for (const nlohmann::json& test : report.at("cases")) {
       CHECK(test.at("settings").at("ranks") == count);
       CHECK(test.at("settings").at("parallel") == layout);
