@@ -167,9 +167,9 @@ TEST_CASE_METHOD(Fixture, "A frozen modality is shown at noise level 0") {
 
 TEST_CASE_METHOD(Fixture, "Progress is told after every step") {
   std::vector<std::int64_t> seen;
-  options.on_step = [&](std::int64_t done, std::int64_t total) {
-    seen.push_back(done);
-    CHECK(total == 3);
+  options.on_step = [&](const ltx2::StepsDone& steps) {
+    seen.push_back(steps.done);
+    CHECK(steps.total == 3);
   };
   run({1.0F, 0.8F, 0.5F, 0.0F});
   CHECK(seen == std::vector<std::int64_t>{1, 2, 3});
@@ -178,11 +178,24 @@ TEST_CASE_METHOD(Fixture, "Progress is told after every step") {
 TEST_CASE_METHOD(Fixture, "A fired stop token ends the loop before the next evaluation") {
   std::stop_source stop;
   options.stop = stop.get_token();
-  options.on_step = [&](std::int64_t done, std::int64_t) {
-    if (done == 2) stop.request_stop();
+  options.on_step = [&](const ltx2::StepsDone& steps) {
+    if (steps.done == 2) stop.request_stop();
   };
   CHECK_THROWS_AS(run(ltx2::distilled_schedule()), ltxmem::Cancelled);
   CHECK(requests.size() == 2);
+}
+
+TEST_CASE_METHOD(Fixture, "Steps to resume from must be of this run") {
+  options.resume = {.done = 1, .total = 2, .video_estimate = {}, .audio_estimate = {}};
+  CHECK_THROWS_AS(run({1.0F, 0.8F, 0.5F, 0.0F}), ltxmem::ShapeError);
+  options.resume.total = 3;
+  run({1.0F, 0.8F, 0.5F, 0.0F});
+  CHECK(requests.size() == 2);
+  options.resume.done = 4;
+  CHECK_THROWS_AS(run({1.0F, 0.8F, 0.5F, 0.0F}), ltxmem::ShapeError);
+  options.resume.done = 1;
+  options.guidance.video.skip_step = 1;  // then an estimate is wanted
+  CHECK_THROWS_AS(run({1.0F, 0.8F, 0.5F, 0.0F}), ltxmem::ShapeError);
 }
 
 TEST_CASE_METHOD(Fixture, "Levels must decrease") {
