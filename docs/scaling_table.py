@@ -82,8 +82,8 @@ def degrees_table(program):
                 seconds, waiting = transformer(job)
                 sent = max(rank["planned"]["message_bytes"] for rank in job["ranks"])
                 chosen = "" if degree == "1" else f"{job['settings']['ulysses-degree']}: "
-                cells.append(f"{chosen}{duration(seconds, 1)}, {100 * waiting / seconds:.0f} % waits, {peak(job) / GIB:.2f} GiB, "
-                             f"{sent / GIB:.0f} sent")
+                cells.append(f"{chosen}{duration(seconds, 1)} ({100 * waiting / seconds:.0f} %), {peak(job) / GIB:.2f}, "
+                             f"{sent / GIB:.0f}")
         lines.append(f"| {ranks} | " + " | ".join(cells) + " |")
     return lines
 

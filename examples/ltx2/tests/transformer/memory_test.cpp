@@ -18,7 +18,7 @@ using namespace ltx2::test;
 /// Planned bytes of device memory for a video of this many latent frames of 34 x 60 cells on the model of true 2.3
 /// width, one block, in bf16. No weights and no latents exist.
 SpaceBytes planned_spaces(std::int64_t frames, std::int64_t distinct_timesteps, std::int64_t blocks = 1,
-                          Scheme scheme = Scheme::e1, int ranks = 1) {
+                          Scheme scheme = Scheme::e1, int ranks = 1, int ulysses_degree = 1) {
   Json json = read_json_file(golden_path("configs/real23.json"));
   json["config"]["transformer"]["num_layers"] = blocks;
   const Checkpoint checkpoint(parse_description(json, "real23"));
@@ -26,6 +26,7 @@ SpaceBytes planned_spaces(std::int64_t frames, std::int64_t distinct_timesteps, 
   settings.dtype = ltxmem::DType::bf16;
   settings.scheme = scheme;
   settings.ranks.count = ranks;
+  settings.ranks.ulysses_degree = ulysses_degree;
   Runtime runtime(settings);
   const TransformerModel model(runtime, checkpoint);
 
@@ -62,9 +63,9 @@ std::size_t planned_bytes(std::int64_t frames, std::int64_t distinct_timesteps, 
 
 /// What one more video token takes of each space on the rank that holds it, in units of a row of 4096 bf16 numbers.
 /// Scratch, text and audio are the same at both lengths; a rank has as many tokens whatever their number.
-std::array<double, 3> units_per_token(Scheme scheme, int ranks = 1) {
-  const SpaceBytes longer = planned_spaces(113 * ranks, 1, 1, scheme, ranks);
-  const SpaceBytes shorter = planned_spaces(57 * ranks, 1, 1, scheme, ranks);
+std::array<double, 3> units_per_token(Scheme scheme, int ranks = 1, int ulysses_degree = 1) {
+  const SpaceBytes longer = planned_spaces(113 * ranks, 1, 1, scheme, ranks, ulysses_degree);
+  const SpaceBytes shorter = planned_spaces(57 * ranks, 1, 1, scheme, ranks, ulysses_degree);
   std::array<double, 3> units{};
   for (std::size_t space = 0; space < units.size(); ++space) {
     units[space] = static_cast<double>(longer[space] - shorter[space]) / (56.0 * 34 * 60 * 8192);
@@ -126,6 +127,25 @@ TEST_CASE("Of four ranks each takes, per token of its own, two shards of keys an
     CHECK(units[0] >= expected.device);
     CHECK(units[0] <= expected.device + 0.07);
     CHECK(units[1] == expected.pinned);
+  }
+}
+
+TEST_CASE("Of four ranks that trade tokens for heads each takes what it sends and what it gets of one group of heads",
+          "[memory][ranks]") {
+  struct Expected {
+    Scheme scheme;
+    int degree;
+    double device;
+  };
+  // x and attended rows; of the heads at work own keys and values (2), queries of own heads for all tokens of the row
+  // (1), their keys and values (2, between rows twice that), and packed rows or the state (2).
+  for (const Expected& expected :
+       {Expected{Scheme::e1, 4, 2 + 7.0}, Expected{Scheme::e1, 2, 2 + 9.0}, Expected{Scheme::e2, 4, 2 + 7.0 / 8},
+        Expected{Scheme::e2, 2, 2 + 9.0 / 8}, Expected{Scheme::e4, 4, 1.0}}) {
+    const auto units = units_per_token(expected.scheme, 4, expected.degree);
+    INFO(scheme_name(expected.scheme) << ", degree " << expected.degree << ": " << units[0] << " units per token");
+    CHECK(units[0] >= expected.device);
+    CHECK(units[0] <= expected.device + 0.07);
   }
 }
 
