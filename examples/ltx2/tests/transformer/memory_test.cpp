@@ -15,24 +15,17 @@ namespace {
 using namespace ltx2;
 using namespace ltx2::test;
 
-/// Planned bytes of device memory for a video of this many latent frames of 34 x 60 cells on the model of true 2.3
-/// width, one block, in bf16. No weights and no latents exist.
-SpaceBytes planned_spaces(std::int64_t frames, std::int64_t distinct_timesteps, std::int64_t blocks = 1,
-                          Scheme scheme = Scheme::e1, int ranks = 1, int ulysses_degree = 1) {
+/// fn(checkpoint, input, output) of a pass over a video of this many latent frames of height x width cells on the model
+/// of true 2.3 width. No weights and no latents exist.
+template <class Fn>
+auto with_true_width(std::int64_t frames, std::int64_t height, std::int64_t width, std::int64_t distinct_timesteps,
+                     std::int64_t blocks, const Fn& fn) {
   Json json = read_json_file(golden_path("configs/real23.json"));
   json["config"]["transformer"]["num_layers"] = blocks;
   const Checkpoint checkpoint(parse_description(json, "real23"));
-  Settings settings;
-  settings.dtype = ltxmem::DType::bf16;
-  settings.scheme = scheme;
-  settings.ranks.count = ranks;
-  settings.ranks.ulysses_degree = ulysses_degree;
-  Runtime runtime(settings);
-  const TransformerModel model(runtime, checkpoint);
-
-  const std::int64_t tokens = frames * 34 * 60;
+  const std::int64_t tokens = frames * height * width;
   const TokenPositions video_positions = [&] {
-    const std::vector<float> midpoints = video_midpoints(frames, 34, 60);
+    const std::vector<float> midpoints = video_midpoints(frames, height, width);
     return distinct_positions({midpoints.data(), {tokens, 3}});
   }();
   const TokenPositions audio_positions = [] {
@@ -54,7 +47,27 @@ SpaceBytes planned_spaces(std::int64_t frames, std::int64_t distinct_timesteps, 
   audio.context = {nowhere, {1024, 2048}};
   input.video = video;
   input.audio = audio;
-  return model.plan(input, {{nowhere, {tokens, 128}}, {nowhere, {126, 128}}}).peak;
+  return fn(checkpoint, input, TransformerOutput{{nowhere, {tokens, 128}}, {nowhere, {126, 128}}});
+}
+
+Settings true_width_settings(Scheme scheme, int ranks, int ulysses_degree) {
+  Settings settings;
+  settings.dtype = ltxmem::DType::bf16;
+  settings.scheme = scheme;
+  settings.ranks.count = ranks;
+  settings.ranks.ulysses_degree = ulysses_degree;
+  return settings;
+}
+
+/// Planned bytes of the first rank for frames of 34 x 60 cells.
+SpaceBytes planned_spaces(std::int64_t frames, std::int64_t distinct_timesteps, std::int64_t blocks = 1,
+                          Scheme scheme = Scheme::e1, int ranks = 1, int ulysses_degree = 1) {
+  Runtime runtime(true_width_settings(scheme, ranks, ulysses_degree));
+  return with_true_width(
+      frames, 34, 60, distinct_timesteps, blocks,
+      [&](const Checkpoint& checkpoint, const TransformerInput& input, const TransformerOutput& output) {
+        return TransformerModel(runtime, checkpoint).plan(input, output).peak;
+      });
 }
 
 std::size_t planned_bytes(std::int64_t frames, std::int64_t distinct_timesteps, std::int64_t blocks = 1) {
@@ -147,6 +160,23 @@ TEST_CASE("Of four ranks that trade tokens for heads each takes what it sends an
     CHECK(units[0] >= expected.device);
     CHECK(units[0] <= expected.device + 0.07);
   }
+}
+
+TEST_CASE("Ranks with as many tokens take what the rows that they trade with differ by", "[memory][ranks]") {
+  Runtime runtime(true_width_settings(Scheme::e1, 6, 2), Runtime::DryRun());
+  {
+    const Stage stage(runtime, "pass");
+    // 120,005 tokens: shares of 20,000 and five times 20,001, rows of 40,001, 40,002 and 40,002.
+    with_true_width(5, 1, 24001, 1, 1,
+                    [&](const Checkpoint& checkpoint, const TransformerInput& input, const TransformerOutput& output) {
+                      TransformerModel(runtime, checkpoint).predict(input, output);
+                    });
+  }
+  const std::vector<RankReport>& ranks = runtime.report().stages.back().ranks;
+  REQUIRE(ranks.size() == 6);
+  // One token more for 16 of 32 heads of 128: its queries and the sums of their softmax. Slots of keys and values are
+  // alike, and a number per head of 40,002 tokens ends where one of 40,001 does, rounded up to the alignment.
+  CHECK(ranks[4].planned_peak - ranks[1].planned_peak == 16 * 128 * (2 + 4));
 }
 
 TEST_CASE("No scheme takes host memory of its own", "[memory]") {
