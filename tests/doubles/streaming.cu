@@ -37,6 +37,17 @@ std::vector<WeightBlock> blocks_of_weights(std::int64_t count, std::size_t bytes
   return blocks;
 }
 
+/// All rows from one store to the other.
+template <class Store>
+void pass_tiles(CudaBackend& backend, Store& in, Store& out, std::int64_t tile) {
+  for_each_tile(backend, in.rows(), tile, [&](std::int64_t begin, std::int64_t count) {
+    const auto arrived = in.load(backend, begin, count);
+    prefetch_tile(backend, in, begin + count, tile);
+    backend.copy(arrived, out.stage(backend, begin, count));
+    out.store(backend, begin, count);
+  });
+}
+
 }  // namespace
 
 bool weights_arrive(std::int64_t slots, std::int64_t pinned_slots, std::int64_t resident) {
@@ -84,13 +95,7 @@ bool rows_pass(std::int64_t tile) {
     Arena slots(device, 2 * Store::workspace_bytes(tile, width));
     Store in(backend, from.view(), slots, tile);
     Store out(backend, to.view(), slots, tile);
-    for_each_tile(backend, rows, tile, [&](std::int64_t begin, std::int64_t count) {
-      const auto arrived = in.load(backend, begin, count);
-      const std::int64_t next = begin + count;
-      if (next < rows) in.prefetch(backend, next, std::min(tile, rows - next));
-      backend.copy(arrived, out.stage(backend, begin, count));
-      out.store(backend, begin, count);
-    });
+    pass_tiles(backend, in, out, tile);
     // A staged tile that is read once more, and one that left for the host before.
     Arena more(device, Store::workspace_bytes(tile, width));
     out.finish();
@@ -160,13 +165,7 @@ bool rows_visit_from_other_devices(std::int64_t tile, bool direct) {
     Arena slots(device, 2 * Store::workspace_bytes(tile, width));
     Store in(backend, from.view(), slots, tile);
     Store out(backend, to.view(), slots, tile);
-    for_each_tile(backend, rows, tile, [&](std::int64_t begin, std::int64_t count) {
-      const auto arrived = in.load(backend, begin, count);
-      const std::int64_t next = begin + count;
-      if (next < rows) in.prefetch(backend, next, std::min(tile, rows - next));
-      backend.copy(arrived, out.stage(backend, begin, count));
-      out.store(backend, begin, count);
-    });
+    pass_tiles(backend, in, out, tile);
   }
   backend.copy(TensorView<const float, 2>(to.view()), result.view());
   backend.synchronize();

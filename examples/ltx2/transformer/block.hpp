@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <optional>
 
@@ -155,10 +154,8 @@ class Block {
     const ltxmem::Step step(backend, "video queries");
     for_each_tile_of(backend, video, tiles, arena, [&](const TokenConditions& at, ltxmem::TensorView<T, 2> x) {
       if (attended) {
-        const std::int64_t count = x.extent(0);
-        const auto tile = attended->load(backend, at.begin, count);
-        const std::int64_t next = at.begin + count;
-        if (next < video.tokens()) attended->prefetch(backend, next, std::min(tiles.queries, video.tokens() - next));
+        const auto tile = attended->load(backend, at.begin, x.extent(0));
+        ltxmem::prefetch_tile(backend, *attended, at.begin + x.extent(0), tiles.queries);
         video_.take_attended(backend, rows, tile, at, x, arena);
       } else {
         video_.self_attention(backend, video, rows, own ? &*own : nullptr, tiles, at, x, arena);

@@ -108,14 +108,19 @@ class BorrowedRowStore {
   TensorView<const T, 2> view_;
 };
 
+/// Starts to bring the tile that begins there, unless the rows have ended.
+template <class Backend, RowStore<Backend> Store>
+void prefetch_tile(Backend& backend, Store& store, std::int64_t begin, std::int64_t tile) {
+  const std::int64_t total = store.rows();
+  if (begin < total) store.prefetch(backend, begin, std::min(tile, total - begin));
+}
+
 /// fn(begin, rows) for consecutive tiles of all rows, the next tile on its way while fn works on one.
 template <class Backend, RowStore<Backend> Store, class Fn>
 void read_tiles(Backend& backend, Store& store, std::int64_t tile, Fn&& fn) {
-  const std::int64_t total = store.rows();
-  for_each_tile(backend, total, tile, [&](std::int64_t begin, std::int64_t count) {
+  for_each_tile(backend, store.rows(), tile, [&](std::int64_t begin, std::int64_t count) {
     const auto rows = store.load(backend, begin, count);
-    const std::int64_t next = begin + count;
-    if (next < total) store.prefetch(backend, next, std::min(tile, total - next));
+    prefetch_tile(backend, store, begin + count, tile);
     fn(begin, rows);
   });
 }
@@ -123,12 +128,10 @@ void read_tiles(Backend& backend, Store& store, std::int64_t tile, Fn&& fn) {
 /// fn(begin, rows) likewise, with rows that fn changes in place: later loads see what it leaves in them.
 template <class Backend, WritableRowStore<Backend> Store, class Fn>
 void update_tiles(Backend& backend, Store& store, std::int64_t tile, Fn&& fn) {
-  const std::int64_t total = store.rows();
-  for_each_tile(backend, total, tile, [&](std::int64_t begin, std::int64_t count) {
+  for_each_tile(backend, store.rows(), tile, [&](std::int64_t begin, std::int64_t count) {
     store.load(backend, begin, count);
     const auto rows = store.stage(backend, begin, count);
-    const std::int64_t next = begin + count;
-    if (next < total) store.prefetch(backend, next, std::min(tile, total - next));
+    prefetch_tile(backend, store, begin + count, tile);
     fn(begin, rows);
     store.store(backend, begin, count);
   });
