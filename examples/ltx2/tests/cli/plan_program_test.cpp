@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <cstdlib>
-#include <iterator>
 
 #include "support/catch.hpp"
 #include "support/sanitizers.hpp"
@@ -165,8 +164,7 @@ TEST_CASE("What the page cache keeps changes no bit", "[cli][plan]") {
     const std::string output = folder / "clip.y4m";
     CHECK(run_ltx2(models.generate(output, Words{"--weights", "stream", "--report", folder / "report"} + more)).code ==
           0);
-    std::ifstream file(output, std::ios::binary);
-    return std::string(std::istreambuf_iterator<char>(file), {});
+    return file_text(output);
   };
   const std::string all = bytes({});
   CHECK(all.size() > 1000);

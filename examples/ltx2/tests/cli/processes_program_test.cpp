@@ -7,11 +7,9 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <map>
 #include <random>
 #include <set>
-#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -48,11 +46,6 @@ Ended run_processes(int count, const Words& arguments, const Surroundings& surro
   return run_processes({{count, arguments}}, surroundings);
 }
 
-std::string bytes_of(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
 std::size_t occurrences(const std::string& text, const std::string& part) {
   std::size_t count = 0;
   for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++count;
@@ -64,7 +57,7 @@ std::map<int, pid_t> ranks_below(pid_t process) {
   std::map<int, pid_t> ranks;
   std::ifstream children("/proc/" + std::to_string(process) + "/task/" + std::to_string(process) + "/children");
   for (pid_t child = 0; children >> child;) {
-    std::istringstream environment(bytes_of("/proc/" + std::to_string(child) + "/environ"));
+    std::ifstream environment("/proc/" + std::to_string(child) + "/environ");  // of one that has ended, empty
     for (std::string variable; std::getline(environment, variable, '\0');) {
       for (const std::string name : {"OMPI_COMM_WORLD_RANK=", "PMI_RANK="}) {
         if (variable.starts_with(name)) ranks[std::stoi(variable.substr(name.size()))] = child;
@@ -130,7 +123,7 @@ void survive_faults(int turns, unsigned seed) {
     const bool is_written = after.contains(folder / "out.y4m");
     for (const std::string ending : {".y4m", ".wav"}) {  // whole or not there
       if (after.erase(folder / ("out" + ending)) == 0) continue;
-      CHECK(bytes_of(folder / ("out" + ending)) == bytes_of(folder / ("expected" + ending)));
+      CHECK(file_text(folder / ("out" + ending)) == file_text(folder / ("expected" + ending)));
       std::filesystem::remove(folder / ("out" + ending));
     }
     CHECK(after == before);
@@ -201,9 +194,9 @@ TEST_CASE("Processes make the clip that threads make", "[cli][processes]") {
     const Ended processes = run_processes(count, TinyModels::get().generate(folder / "processes.y4m", options));
     CAPTURE(processes.messages);
     REQUIRE(processes.code == 0);
-    const std::string clip = bytes_of(folder / "threads.y4m");
+    const std::string clip = file_text(folder / "threads.y4m");
     CHECK(clip.size() > 1000);
-    CHECK(bytes_of(folder / "processes.y4m") == clip);
+    CHECK(file_text(folder / "processes.y4m") == clip);
   }
 }
 

@@ -1,8 +1,6 @@
 // SPDX-FileCopyrightText: The ltxmem authors
 // SPDX-License-Identifier: Apache-2.0
 #include <csignal>
-#include <fstream>
-#include <iterator>
 #include <string>
 
 #include "support/catch.hpp"
@@ -14,11 +12,6 @@ namespace {
 
 using Catch::Matchers::Contains;
 using namespace ltx2::test;
-
-std::string bytes_of(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
 
 }  // namespace
 
@@ -38,8 +31,8 @@ TEST_CASE("A run that was killed is resumed to the same clip, whatever its memor
         folder / "clip.y4m", {"--resume", "--scheme", "E4", "--weights", "stream", "--progress", "json"}));
     CAPTURE(resumed.messages);
     CHECK(resumed.code == 0);
-    CHECK((bytes_of(folder / "clip.y4m") == bytes_of(folder / "whole.y4m")));  // without printing them
-    CHECK((bytes_of(folder / "clip.wav") == bytes_of(folder / "whole.wav")));
+    CHECK((file_text(folder / "clip.y4m") == file_text(folder / "whole.y4m")));  // without printing them
+    CHECK((file_text(folder / "clip.wav") == file_text(folder / "whole.wav")));
     CHECK(!listing(folder.path()).contains(folder / "clip.y4m.state"));
     // Killed at the end of sampling, nothing of stage 1 is left to do.
     if (stage == "audio decode") CHECK_THAT(resumed.messages, !Contains("\"stage\":\"stage 1\""));

@@ -5,8 +5,6 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
-#include <fstream>
-#include <iterator>
 #include <string>
 #include <vector>
 
@@ -44,11 +42,9 @@ void check_refused(const Ended& ended, const std::string& why) {
 }
 
 std::vector<int> levels_of(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
+  const std::string bytes = file_text(path);
   std::vector<int> levels;
-  for (std::istreambuf_iterator<char> at(file), end; at != end; ++at) {
-    levels.push_back(static_cast<unsigned char>(*at));
-  }
+  for (const char byte : bytes) levels.push_back(static_cast<unsigned char>(byte));
   return levels;
 }
 
