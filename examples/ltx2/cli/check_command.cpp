@@ -111,7 +111,7 @@ ExitCode CheckCommand::run(const std::stop_token& stop, Processes* processes) co
   ltxmem::HostResource copies;
   CaseModels case_models(models, checkpoint, copies);
   if (processes != nullptr) {
-    Processes::Facts facts;
+    Facts facts;
     for (const Case& test : tests) {
       if (test.model.empty() || test.model == "-") continue;
       facts.emplace_back("checkpoint", std::to_string(case_models.model_of(test).tensors().fingerprint()));

@@ -125,7 +125,7 @@ ExitCode GenerateCommand::run(const std::stop_token& stop, Processes* processes)
   const std::vector<ltxmem::MemoryBudget> budgets = budgets_of_run(options_.execution, card_bytes_of(settings.device));
   const GenerateRequest request = options_.request(models.model().config().version);
   const std::size_t image_bytes = condition_image_bytes(request);
-  StateFile state(options_.output_path, clip_facts(request, models, settings.dtype));
+  StateFile state(options_.output_path, [&] { return clip_facts(request, models, settings.dtype); });
   std::optional<SavedSteps> resume;
   if (resumes_) resume = steps_to_resume(state, processes);
   const SavedSteps* const resumed = resume ? &*resume : nullptr;

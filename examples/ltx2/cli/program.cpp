@@ -80,8 +80,8 @@ std::string usage_message(CLI::App& program, int argc, const char* const* argv, 
 }
 
 /// How a process was started.
-Processes::Facts facts_of(int argc, const char* const* argv) {
-  Processes::Facts facts{{"version", version_text}};
+Facts facts_of(int argc, const char* const* argv) {
+  Facts facts{{"version", version_text}};
   for (int i = 1; i < argc; ++i) facts.emplace_back("argument " + std::to_string(i), argv[i]);
   return facts;
 }

@@ -76,8 +76,8 @@ std::size_t Models::copied_bytes() const {
   return sum;
 }
 
-std::vector<std::pair<std::string, std::string>> Models::fingerprints() const {
-  std::vector<std::pair<std::string, std::string>> prints;
+Facts Models::fingerprints() const {
+  Facts prints;
   const auto add = [&](const char* what, const TensorSource& source) {
     prints.emplace_back(what, std::to_string(source.fingerprint()));
   };

@@ -14,6 +14,7 @@
 #include "checkpoint/lora_file.hpp"
 #include "ltxmem/core/resource.hpp"
 #include "pipeline/request.hpp"
+#include "runtime/facts.hpp"
 #include "synth/description.hpp"
 #include "text/tokenizer.hpp"
 
@@ -52,7 +53,7 @@ class Models {
   std::size_t copied_bytes() const;
 
   /// TensorSource::fingerprint of every file, by what it is.
-  std::vector<std::pair<std::string, std::string>> fingerprints() const;
+  Facts fingerprints() const;
 
   /// From now on layers taken from model() carry the request's LoRAs, and the distilled one times this factor (0: not).
   void use_loras(float distilled_factor);

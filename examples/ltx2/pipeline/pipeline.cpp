@@ -152,8 +152,7 @@ class Sampling {
   }
 
   void take_latent(TensorView<const float, 2> saved, LatentState& state) {
-    ltxmem::expects(saved.extents() == state.latent.extents(), "a latent of ", saved.extent(0), " x ", saved.extent(1),
-                    " to resume from, expected ", state.tokens(), " x ", state.channels());
+    expect_resumable("a latent", saved.extents(), state.latent.extents());
     runtime_.on_host([&] { std::copy_n(saved.data(), saved.size(), state.latent.view().data()); });
   }
 
@@ -220,29 +219,29 @@ Sample run_pipeline(const GenerateRequest& request, Models& models, std::span<co
                     Runtime& runtime, const PipelineHooks& hooks) {
   Sampling sampling(request, models, images, runtime, hooks);
   Sample sample;
-  ltxmem::expects(
-      hooks.resume == nullptr || hooks.resume->stage == 1 || (hooks.resume->stage == 2 && request.has_two_stages()),
-      "to resume in stage ", hooks.resume == nullptr ? 0 : hooks.resume->stage, ", expected 1",
-      request.has_two_stages() ? " or 2" : "");
+  if (hooks.resume != nullptr) {
+    const int stage = hooks.resume->stage;
+    ltxmem::expects(stage == 1 || (stage == 2 && request.has_two_stages()), "to resume in stage ", stage,
+                    ", expected 1", request.has_two_stages() ? " or 2" : "");
+  }
   sampling.encode_prompts();
   if (!request.has_two_stages()) {
     sample.result = sampling.run(first_stage(request), {}, {});
   } else {
-    const bool has_first = sampling.resumes_in(2);
-    if (!has_first) {
+    TensorView<const float, 2> video;
+    TensorView<const float, 2> audio;
+    if (!sampling.resumes_in(2)) {
       sample.first_stage = sampling.run(first_stage(request), {}, {});
       sample.upsampled = sampling.upsample(*sample.first_stage);
+      video = sample.upsampled->view();
+      audio = sample.first_stage->audio.view();
     }
     // The full model's pipelines refine the pictures only: their sound is that of the first stage.
     TensorView<const float, 2> sound;
-    if (request.is_guided()) sound = has_first ? hooks.resume->first_sound : sample.first_stage->audio.view();
-    sample.result = has_first ? sampling.run(second_stage(request), {}, {}, sound)
-                              : sampling.run(second_stage(request), sample.upsampled->view(),
-                                             sample.first_stage->audio.view(), sound);
+    if (request.is_guided()) sound = sampling.resumes_in(2) ? hooks.resume->first_sound : audio;
+    sample.result = sampling.run(second_stage(request), video, audio, sound);
     if (request.is_guided()) {
-      ltxmem::expects(sound.extents() == sample.result.audio.extents(), "a sound latent of ", sound.extent(0), " x ",
-                      sound.extent(1), " to resume from, expected ", sample.result.audio.extents()[0], " x ",
-                      sample.result.audio.extents()[1]);
+      expect_resumable("a sound latent", sound.extents(), sample.result.audio.extents());
       sample.result.audio = sampling.copy(sound, "sound latent");
     }
   }

@@ -10,7 +10,8 @@
 #include <nlohmann/json.hpp>
 #include <span>
 #include <system_error>
-#include <type_traits>
+#include <utility>
+#include <vector>
 
 #include "ltxmem/core/error.hpp"
 #include "ltxmem/io/safetensors_writer.hpp"
@@ -27,12 +28,11 @@ constexpr const char* format_name = "ltx2 finished steps 1";
 /// The tensors of saved steps, by name; those that a run does not need are empty.
 template <class Steps>
 auto tensors_of(Steps& steps) {
-  using View = std::conditional_t<std::is_const_v<Steps>, const TensorView<const float, 2>, TensorView<const float, 2>>;
-  return std::array<std::pair<const char*, View*>, 5>{{{"video", &steps.video},
-                                                       {"audio", &steps.audio},
-                                                       {"video estimate", &steps.steps.video_estimate},
-                                                       {"audio estimate", &steps.steps.audio_estimate},
-                                                       {"sound of stage 1", &steps.first_sound}}};
+  return std::array<std::pair<const char*, decltype(&steps.video)>, 5>{{{"video", &steps.video},
+                                                                        {"audio", &steps.audio},
+                                                                        {"video estimate", &steps.steps.video_estimate},
+                                                                        {"audio estimate", &steps.steps.audio_estimate},
+                                                                        {"sound of stage 1", &steps.first_sound}}};
 }
 
 /// A number as few digits as give it back.
@@ -43,7 +43,7 @@ std::string text_of(Number number) {
   return {text.data(), end};
 }
 
-void add(ClipFacts& facts, const std::string& modality, const std::string& cross, const ModalityGuidance& guidance) {
+void add(Facts& facts, const std::string& modality, const std::string& cross, const ModalityGuidance& guidance) {
   const std::string front = "--" + modality + "-";
   std::string blocks;
   for (const std::int64_t block : guidance.stg_blocks) blocks += (blocks.empty() ? "" : ",") + text_of(block);
@@ -55,22 +55,15 @@ void add(ClipFacts& facts, const std::string& modality, const std::string& cross
   facts.emplace_back(cross, text_of(guidance.modality));
 }
 
-std::int64_t number_in(const ltxmem::SafetensorsFile& file, const char* key) {
-  const auto found = file.metadata().find(key);
-  std::int64_t value = -1;
-  if (found != file.metadata().end()) {
-    const std::string& text = found->second;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error == std::errc() && end == text.data() + text.size()) return value;
-  }
-  throw IoError(file.path().string() + ": no number of the " + key + ", not finished steps of a run");
+/// Not converted: a number of another kind, or too large, would become something else.
+std::int64_t whole_number(const nlohmann::json& json) {
+  return json.get_ref<const std::int64_t&>();
 }
 
 }  // namespace
 
-ClipFacts clip_facts(const GenerateRequest& request, const Models& models, ltxmem::DType dtype) {
-  ClipFacts facts;
-  for (const auto& [name, fingerprint] : models.fingerprints()) facts.emplace_back(name, fingerprint);
+Facts clip_facts(const GenerateRequest& request, const Models& models, ltxmem::DType dtype) {
+  Facts facts = models.fingerprints();
   facts.emplace_back("--pipeline", pipeline_name(request.pipeline));
   if (request.distilled_lora) facts.emplace_back("--distilled-lora", text_of(request.distilled_lora->strength));
   for (const LoraRequest& lora : request.loras) facts.emplace_back("--lora", text_of(lora.strength));
@@ -95,11 +88,17 @@ ClipFacts clip_facts(const GenerateRequest& request, const Models& models, ltxme
   return facts;
 }
 
-StateFile::StateFile(const std::string& output_path, const ClipFacts& facts) : path_(output_path) {
-  // A prompt need not be text of any encoding, a file's header must be.
-  facts_text_ = nlohmann::json(facts).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+StateFile::StateFile(const std::string& output_path, std::function<Facts()> facts)
+    : path_(output_path), facts_(std::move(facts)) {
   while (path_.size() > 1 && path_.back() == '/') path_.pop_back();  // a folder of pictures
   path_ += ".state";
+}
+
+const std::string& StateFile::facts_text() {
+  // A prompt need not be text of any encoding, a file's header must be.
+  constexpr auto replace = nlohmann::json::error_handler_t::replace;
+  if (facts_text_.empty()) facts_text_ = nlohmann::json(facts_()).dump(-1, ' ', false, replace);
+  return facts_text_;
 }
 
 bool StateFile::exists() const noexcept {
@@ -114,24 +113,19 @@ const SavedSteps& StateFile::open() {
   const auto format = metadata.find("format");
   ltxmem::expects<IoError>(format != metadata.end() && format->second == format_name, path_,
                            ": not finished steps of a run");
-  ClipFacts facts;
+  Facts facts;
   try {
-    facts = nlohmann::json::parse(metadata.at("facts")).get<ClipFacts>();
+    facts = nlohmann::json::parse(metadata.at("facts")).get<Facts>();
+    const nlohmann::json position = nlohmann::json::parse(metadata.at("position"));
+    steps_.stage = static_cast<int>(std::clamp<std::int64_t>(whole_number(position.at(0)), 0, 3));
+    steps_.steps.done = whole_number(position.at(1));
+    steps_.steps.total = whole_number(position.at(2));
   } catch (const std::exception&) {
-    throw IoError(path_ + ": does not say which clip its steps are of");
+    throw IoError(path_ + ": does not say which steps it holds, and of which clip");
   }
-  const auto expected = nlohmann::json::parse(facts_text_).get<ClipFacts>();
-  const auto [found, wanted] = std::mismatch(facts.begin(), facts.end(), expected.begin(), expected.end());
-  if (found != facts.end() || wanted != expected.end()) {
-    const auto value = [](const ClipFacts& of, ClipFacts::const_iterator fact) {
-      return fact == of.end() ? std::string("nothing") : "'" + fact->second + "'";
-    };
-    throw IoError(path_ + ": steps of another clip: " + (wanted == expected.end() ? found : wanted)->first + " " +
-                  value(facts, found) + ", expected " + value(expected, wanted));
+  if (const auto difference = first_difference(facts, nlohmann::json::parse(facts_text()).get<Facts>())) {
+    throw IoError(path_ + ": steps of another clip: " + difference->name + " " + difference->text);
   }
-  steps_.stage = static_cast<int>(std::clamp<std::int64_t>(number_in(*file_, "stage"), 0, 3));
-  steps_.steps.done = number_in(*file_, "steps");
-  steps_.steps.total = number_in(*file_, "of steps");
   for (const auto& [name, view] : tensors_of(steps_)) {
     if (file_->find(name) == nullptr) continue;
     const ltxmem::WeightMatrix matrix = file_->weight_matrix(name);
@@ -149,12 +143,9 @@ void StateFile::write(const SavedSteps& steps) {
   for (const auto& [name, view] : tensors_of(steps)) {
     if (!view->empty()) specs.push_back({name, ltxmem::DType::f32, {view->extent(0), view->extent(1)}});
   }
+  const nlohmann::json position{steps.stage, steps.steps.done, steps.steps.total};
   ltxmem::SafetensorsWriter writer(path_, specs,
-                                   {{"format", format_name},
-                                    {"stage", text_of(steps.stage)},
-                                    {"steps", text_of(steps.steps.done)},
-                                    {"of steps", text_of(steps.steps.total)},
-                                    {"facts", facts_text_}});
+                                   {{"format", format_name}, {"position", position.dump()}, {"facts", facts_text()}});
   const RegisteredPath temporary(writer.temporary_path());
   for (const auto& [name, view] : tensors_of(steps)) {
     for (std::int64_t row = 0; row < view->extent(0); ++row) {

@@ -2,23 +2,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
-#include <utility>
-#include <vector>
 
 #include "ltxmem/core/dtype.hpp"
 #include "ltxmem/io/safetensors.hpp"
 #include "pipeline/models.hpp"
 #include "pipeline/pipeline.hpp"
 #include "pipeline/request.hpp"
+#include "runtime/facts.hpp"
 
 namespace ltx2 {
 
 /// All that the values of a clip follow from, by the names of the options: two runs with equal facts make the same clip
 /// (as equal as their numbers of ranks allow).
-using ClipFacts = std::vector<std::pair<std::string, std::string>>;
-ClipFacts clip_facts(const GenerateRequest& request, const Models& models, ltxmem::DType dtype);
+Facts clip_facts(const GenerateRequest& request, const Models& models, ltxmem::DType dtype);
 
 /// The file beside a clip's output that keeps the finished steps of a run: "<output>.state", a safetensors file with
 /// the latents. Each step replaces the one before, whole; without an end of the run it stays.
@@ -26,7 +25,8 @@ ClipFacts clip_facts(const GenerateRequest& request, const Models& models, ltxme
 /// Throws  IoError naming the file and the cause
 class StateFile {
  public:
-  StateFile(const std::string& output_path, const ClipFacts& facts);
+  /// facts: those of the clip, asked for once they are needed, because fingerprints read from every tensor.
+  StateFile(const std::string& output_path, std::function<Facts()> facts);
 
   const std::string& path() const noexcept { return path_; }
 
@@ -45,8 +45,11 @@ class StateFile {
   void remove() noexcept;
 
  private:
+  const std::string& facts_text();
+
   std::string path_;
-  std::string facts_text_;
+  std::function<Facts()> facts_;
+  std::string facts_text_;  ///< empty: not asked for yet
   std::optional<ltxmem::SafetensorsFile> file_;
   SavedSteps steps_;
   bool is_ours_ = false;  ///< written or opened

@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/processes.hpp"
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <nlohmann/json.hpp>
@@ -40,15 +39,10 @@ void Processes::expect_alike(const Facts& mine) const {
   }
   const Facts& expected = all.front();
   for (std::size_t rank = 1; rank < all.size(); ++rank) {
-    const Facts& facts = all[rank];
-    const auto [found, wanted] = std::mismatch(facts.begin(), facts.end(), expected.begin(), expected.end());
-    if (found == facts.end() && wanted == expected.end()) continue;
-    const auto value = [](const Facts& of, Facts::const_iterator fact) {
-      return fact == of.end() ? std::string("nothing") : "'" + fact->second + "'";
-    };
-    throw ltxmem::ShapeError("rank " + std::to_string(rank) + " differs from rank 0 in its " +
-                             (wanted == expected.end() ? found : wanted)->first + ": " + value(facts, found) +
-                             ", expected " + value(expected, wanted));
+    const auto difference = first_difference(all[rank], expected);
+    if (!difference) continue;
+    throw ltxmem::ShapeError("rank " + std::to_string(rank) + " differs from rank 0 in its " + difference->name + ": " +
+                             difference->text);
   }
 }
 

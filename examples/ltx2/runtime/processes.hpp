@@ -9,6 +9,7 @@
 
 #include "ltxmem/parallel/any_transport.hpp"
 #include "ltxmem/parallel/message_ranks.hpp"
+#include "runtime/facts.hpp"
 #include "runtime/report.hpp"
 
 namespace ltx2 {
@@ -26,9 +27,6 @@ class Processes : public ltxmem::MessageRanks<ltxmem::AnyTransport> {
 
   bool is_primary() const noexcept { return rank() == 0; }
   void tell_failure(const std::string& reason) const { tell_failure_(reason); }
-
-  /// What has to be the same everywhere, by name.
-  using Facts = std::vector<std::pair<std::string, std::string>>;
 
   /// Every process calls it with its own facts. Throws ShapeError in all of them unless they are alike: it names the
   /// first rank that differs from the primary, and in what.

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "ltxmem/core/device.hpp"
+#include "runtime/named.hpp"
 
 /// The memory schemes: where the long tensors of the video lie while a block works, and in which order it works. All
 /// compute the same function and the same bits.
@@ -24,10 +25,7 @@ constexpr std::string_view scheme_name(Scheme scheme) noexcept {
 }
 
 constexpr std::optional<Scheme> find_scheme(std::string_view name) noexcept {
-  for (const Scheme scheme : schemes) {
-    if (scheme_name(scheme) == name) return scheme;
-  }
-  return std::nullopt;
+  return find_named(schemes, scheme_name, name);
 }
 
 /// In which order self attention of the video works.

@@ -16,6 +16,7 @@
 #include "ltxmem/core/device.hpp"
 #include "ltxmem/core/dtype.hpp"
 #include "ltxmem/core/error.hpp"
+#include "runtime/named.hpp"
 #include "runtime/scheme.hpp"
 
 namespace ltx2 {
@@ -71,10 +72,7 @@ constexpr std::string_view rank_layout_name(RankLayout layout) noexcept {
 }
 
 constexpr std::optional<RankLayout> find_rank_layout(std::string_view name) noexcept {
-  for (const RankLayout layout : rank_layouts) {
-    if (rank_layout_name(layout) == name) return layout;
-  }
-  return std::nullopt;
+  return find_named(rank_layouts, rank_layout_name, name);
 }
 
 /// Who shares the transformer's work.

@@ -33,8 +33,7 @@ class Estimate {
 
   /// The result of the last prediction of a run that is gone on with.
   void resume(TensorView<const float, 2> result) {
-    expects(result.extents() == result_.extents(), "denoise: an estimate of ", result.extent(0), " x ",
-            result.extent(1), " to resume from, expected ", result_.extents()[0], " x ", result_.extents()[1]);
+    expect_resumable("denoise: an estimate", result.extents(), result_.extents());
     host_.run([&] { std::copy_n(result.data(), result.size(), result_.view().data()); });
   }
 

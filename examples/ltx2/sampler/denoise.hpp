@@ -60,6 +60,12 @@ struct StepsDone {
   ltxmem::TensorView<const float, 2> audio_estimate;
 };
 
+/// Throws ShapeError, naming it, where what was saved is not as large as what it is to fill.
+inline void expect_resumable(const char* what, const ltxmem::Extents<2>& saved, const ltxmem::Extents<2>& expected) {
+  ltxmem::expects(saved == expected, what, " of ", saved[0], " x ", saved[1], " to resume from, expected ", expected[0],
+                  " x ", expected[1]);
+}
+
 struct DenoiseOptions {
   Solver solver = Solver::euler;
   Guidance guidance;
@@ -75,8 +81,7 @@ struct DenoiseOptions {
 /// Memory   in floats per element of the latents: 1, with guidance 3, with res_2s 4 more; 1 per token
 /// Numerics estimates, guidance and Euler in fp32; res_2s in double; deterministic
 /// Throws   Cancelled when the stop token fires, before the next evaluation; ShapeError for levels that do not
-/// decrease, or
-///          steps to resume from that are not of this run
+///          decrease, or steps to resume from that are not of this run
 void denoise(LatentState& video, LatentState& audio, std::span<const float> sigmas, const DenoiseOptions& options,
              const VelocityModel& model, const HostWork& host);
 

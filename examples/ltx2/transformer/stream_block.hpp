@@ -68,9 +68,8 @@ struct LogMask {
 
 /// The weights of one stream in one block.
 ///
-/// Ranks     that share the heads have all of x, and their own heads of keys, values and attended rows; those that
-/// share
-///           the tokens have all of a head
+/// Ranks     that share the heads have all of x, and their own heads of keys, values and attended rows; those
+///           that share the tokens have all of a head
 /// Memory    rows, keys_values: buffers that stay until the caller's scope ends; the others: scratch of one tile
 /// Source    docs/ltx2/transformer.md 7; the row order of the tables is given there
 template <ltxmem::Element T, ltxmem::Backend<T> Backend, ltxmem::Communicator<Backend> Ranks>

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "ltxmem/io/safetensors_writer.hpp"
 #include "pipeline/pipeline.hpp"
 #include "pipeline/state_file.hpp"
 #include "plan/fit.hpp"
@@ -50,6 +51,21 @@ GenerateRequest small_request(PipelineKind pipeline, const std::string& lora) {
   return request;
 }
 
+/// A request with its models, and what its clip follows from.
+struct Job {
+  explicit Job(PipelineKind pipeline, const std::string& lora = "")
+      : request(small_request(pipeline, lora)), models(request, host) {}
+
+  StateFile state(const std::string& output) {
+    return StateFile(output, [this] { return facts; });
+  }
+
+  ltxmem::HostResource host;
+  GenerateRequest request;
+  Models models;
+  Facts facts = clip_facts(request, models, ltxmem::DType::f32);
+};
+
 std::vector<float> values_of(const Sample& sample) {
   std::vector<float> values;
   for (const auto& view : {sample.result.video.view(), sample.result.audio.view()}) {
@@ -66,10 +82,7 @@ TEST_CASE("A run that goes on after any finished step makes what an undisturbed 
   synthesise(read_description(golden_path("configs/lora_tiny.json")), lora);
   for (const PipelineKind pipeline :
        {PipelineKind::distilled, PipelineKind::two_stage, PipelineKind::hq, PipelineKind::one_stage}) {
-    const GenerateRequest request = small_request(pipeline, lora);
-    ltxmem::HostResource host;
-    Models models(request, host);
-    const ClipFacts facts = clip_facts(request, models, ltxmem::DType::f32);
+    Job job(pipeline, lora);
     std::vector<std::string> outputs;  // one for each step
     std::vector<float> expected;
     {
@@ -77,15 +90,15 @@ TEST_CASE("A run that goes on after any finished step makes what an undisturbed 
       PipelineHooks hooks;
       hooks.on_step = [&](const SavedSteps& steps) {
         outputs.push_back(folder / (std::string(pipeline_name(pipeline)) + std::to_string(outputs.size())));
-        StateFile(outputs.back(), facts).write(steps);
+        job.state(outputs.back()).write(steps);
       };
-      expected = values_of(run_pipeline(request, models, {}, runtime, hooks));
+      expected = values_of(run_pipeline(job.request, job.models, {}, runtime, hooks));
     }
     const std::size_t steps = pipeline == PipelineKind::distilled ? 8 : 4;
-    REQUIRE(outputs.size() == steps + (request.has_two_stages() ? 3 : 0));
+    REQUIRE(outputs.size() == steps + (job.request.has_two_stages() ? 3 : 0));
     for (std::size_t i = 0; i < outputs.size(); ++i) {
       CAPTURE(outputs[i]);
-      StateFile state(outputs[i], facts);
+      StateFile state = job.state(outputs[i]);
       const SavedSteps& resume = state.open();
       CHECK(resume.stage == (i < steps ? 1 : 2));
       CHECK(resume.steps.done == static_cast<std::int64_t>(i < steps ? i + 1 : i + 1 - steps));
@@ -95,12 +108,12 @@ TEST_CASE("A run that goes on after any finished step makes what an undisturbed 
       settings.scheme = Scheme::e4;
       settings.query_tile = 256;
       const JobPlan plan =
-          plan_job(request, models, settings, Runtime::DryRun(), 0, WeightPlacement::all_cached, &resume);
+          plan_job(job.request, job.models, settings, Runtime::DryRun(), 0, WeightPlacement::all_cached, &resume);
       Runtime runtime(settings);
       PipelineHooks hooks;
       hooks.resume = &resume;
       hooks.on_step = [&](const SavedSteps&) { ++left; };
-      const Sample sample = run_pipeline(request, models, {}, runtime, hooks);
+      const Sample sample = run_pipeline(job.request, job.models, {}, runtime, hooks);
       CHECK(same_bits(values_of(sample), expected));
       CHECK(left == outputs.size() - i - 1);
       Report planned = plan.report;
@@ -113,11 +126,8 @@ TEST_CASE("A run that goes on after any finished step makes what an undisturbed 
 
 TEST_CASE("Steps are gone on with on another number of ranks", "[resume][ranks]") {
   const ScratchFolder folder;
-  const GenerateRequest request = small_request(PipelineKind::distilled, "");
-  ltxmem::HostResource host;
-  Models models(request, host);
-  const ClipFacts facts = clip_facts(request, models, ltxmem::DType::f32);
-  StateFile state(folder / "clip", facts);
+  Job job(PipelineKind::distilled);
+  StateFile state = job.state(folder / "clip");
   const auto run_on = [&](int ranks, const SavedSteps* resume, int until) {
     Settings settings = case_settings();
     settings.ranks.count = ranks;
@@ -130,7 +140,7 @@ TEST_CASE("Steps are gone on with on another number of ranks", "[resume][ranks]"
       state.write(steps);
       throw ltxmem::RankError(1, "made to fail");
     };
-    return values_of(run_pipeline(request, models, {}, runtime, hooks));
+    return values_of(run_pipeline(job.request, job.models, {}, runtime, hooks));
   };
   const std::vector<float> expected = run_on(1, nullptr, 0);
   CHECK_THROWS_AS(run_on(3, nullptr, 5), ltxmem::RankError);
@@ -148,42 +158,39 @@ TEST_CASE("Steps are gone on with on another number of ranks", "[resume][ranks]"
 
 TEST_CASE("A file that does not hold finished steps of the clip is refused, and by what", "[resume][malformed]") {
   const ScratchFolder folder;
-  const GenerateRequest request = small_request(PipelineKind::distilled, "");
-  ltxmem::HostResource host;
-  Models models(request, host);
-  const ClipFacts facts = clip_facts(request, models, ltxmem::DType::f32);
+  Job job(PipelineKind::distilled);
   const std::string path = folder / "clip.y4m.state";
-  const auto refusal = [&](const ClipFacts& wanted) {
+  const auto refusal = [&](const Facts& wanted) {
     try {
-      StateFile(folder / "clip.y4m", wanted).open();
+      StateFile(folder / "clip.y4m", [&] { return wanted; }).open();
     } catch (const ltxmem::IoError& error) {
       return std::string(error.what());
     }
     return std::string();
   };
-  CHECK_THAT(refusal(facts), Contains(path) && Contains("no finished steps"));
+  CHECK_THAT(refusal(job.facts), Contains(path) && Contains("no finished steps"));
   const std::vector<float> latent(8, 0.5F);
   SavedSteps steps;
   steps.video = steps.audio = {latent.data(), {2, 4}};
   steps.steps.done = 1;
   steps.steps.total = 8;
-  StateFile written(folder / "clip.y4m", facts);
+  StateFile written = job.state(folder / "clip.y4m");
   written.write(steps);
-  CHECK(refusal(facts).empty());
+  CHECK(refusal(job.facts).empty());
 
-  ClipFacts others = facts;
+  Facts others = job.facts;
   const auto seed = std::find_if(others.begin(), others.end(), [](const auto& fact) { return fact.first == "--seed"; });
   REQUIRE(seed != others.end());
   seed->second = "11";
   CHECK_THAT(refusal(others), Contains(path) && Contains("--seed '10', expected '11'"));
-  others = facts;
+  others = job.facts;
   others.pop_back();
   CHECK_THAT(refusal(others), Contains("--dtype 'F32', expected nothing"));
 
   // Right facts, wrong shapes or steps: found by the plan, before any work.
   const auto plan = [&](const SavedSteps& resume) {
     try {
-      plan_job(request, models, case_settings(), Runtime::DryRun(), 0, WeightPlacement::all_cached, &resume);
+      plan_job(job.request, job.models, case_settings(), Runtime::DryRun(), 0, WeightPlacement::all_cached, &resume);
     } catch (const ltxmem::ShapeError& error) {
       return std::string(error.what());
     }
@@ -196,11 +203,18 @@ TEST_CASE("A file that does not hold finished steps of the clip is refused, and 
   steps.stage = 1;
   steps.steps.done = 0;
   written.write(steps);
-  CHECK_THAT(refusal(facts), Contains("no step is finished"));
+  CHECK_THAT(refusal(job.facts), Contains("no step is finished"));
+  for (const char* position : {"[1, 1e300, 8]", "[1, \"1\", 8]", "[1]", "{}", "1"}) {
+    ltxmem::SafetensorsWriter writer(path, {},
+                                     {{"format", "ltx2 finished steps 1"}, {"facts", "[]"}, {"position", position}});
+    writer.commit();
+    CHECK_THAT(refusal(job.facts), Contains(path) && Contains("does not say which steps"));
+  }
+  written.write(steps);
   std::filesystem::resize_file(path, std::filesystem::file_size(path) - 1);
-  CHECK_THAT(refusal(facts), Contains(path));
+  CHECK_THAT(refusal(job.facts), Contains(path));
   write_text(path, "not a safetensors file");
-  CHECK_THAT(refusal(facts), Contains(path));
+  CHECK_THAT(refusal(job.facts), Contains(path));
   std::filesystem::copy_file(TinyModels::get().checkpoint(), path, std::filesystem::copy_options::overwrite_existing);
-  CHECK_THAT(refusal(facts), Contains(path) && Contains("not finished steps of a run"));
+  CHECK_THAT(refusal(job.facts), Contains(path) && Contains("not finished steps of a run"));
 }

@@ -12,7 +12,7 @@ namespace ltx2 {
 namespace {
 
 /// What every rank says when the ranks have these facts; empty: nothing.
-std::vector<std::string> complaints(const std::vector<Processes::Facts>& facts) {
+std::vector<std::string> complaints(const std::vector<Facts>& facts) {
   std::vector<std::string> texts(facts.size());
   ltxmem::ThreadGroup group(static_cast<int>(facts.size()));
   ltxmem::run_on_threads(group, [&](int rank) {
@@ -34,8 +34,8 @@ TEST_CASE("Processes that are alike go on", "[ranks]") {
 }
 
 TEST_CASE("All processes name the first that differs from the primary, and in what", "[ranks]") {
-  const Processes::Facts usual{{"version", "1"}, {"argument 1", "generate"}};
-  const Processes::Facts longer{{"version", "1"}, {"argument 1", "generate"}, {"argument 2", "--help"}};
+  const Facts usual{{"version", "1"}, {"argument 1", "generate"}};
+  const Facts longer{{"version", "1"}, {"argument 1", "generate"}, {"argument 2", "--help"}};
   const auto all_say = [](const std::string& text) { return std::vector<std::string>(3, text); };
   CHECK(complaints({usual, usual, {{"version", "2"}, {"argument 1", "generate"}}}) ==
         all_say("rank 2 differs from rank 0 in its version: '2', expected '1'"));
