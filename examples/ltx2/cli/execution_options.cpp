@@ -217,7 +217,7 @@ void ExecutionOptions::add_rank_options(CLI::App& app) {
       ->group(group);
   app.add_option(
          "--parallel", parallel,
-         "What ranks share. sequence: the tokens of the video; keys and values go round, hidden behind the "
+         "What ranks share. sequence: the tokens; keys and values of the video go round, hidden behind the "
          "attention of long clips, and every rank brings all weights. tensor: heads and hidden channels; a rank "
          "has its part of the weights and all tokens, takes every scheme, and waits for sums behind every layer: "
          "for a few ranks on fast links, where weights are what takes long or does not fit. both: a grid, rows "

@@ -16,9 +16,10 @@ namespace ltx2 {
 ///
 /// Computes  the updates of transformer.md 7: self attention, text attention, cross-modal attention in both directions
 ///           from the states before it, feed-forward; for one stream or both
-/// Ranks     each runs the block on its own tokens of the video; those of all meet in self attention and in what the
-///           audio has seen. Everything of the audio happens on every rank. Ranks that share the heads of the same
-///           tokens do the same side by side, and meet behind every attention and feed-forward network
+/// Ranks     each runs the block on its own tokens of the video and of the audio. Those of the video meet in self
+///           attention; the audio is short, so whatever tokens of other ranks attend to of it is sent to all of them.
+///           Ranks that share the heads of the same tokens do the same side by side, and meet behind every attention
+///           and feed-forward network
 /// Order     audio attention first. Then the keys and values that the video needs: its own (one pass over x) and the
 ///           audio's. Then one pass over tiles of video tokens that does everything to a tile while it is at hand: self
 ///           attention, text attention, its part as keys and values of the audio (folded into the audio's softmax
@@ -54,21 +55,34 @@ class Block {
     if (video != nullptr) video_rows = video_.rows(backend, *video, arena);
     if (audio != nullptr) audio_rows = audio_.rows(backend, *audio, arena);
 
-    if (update_audio) audio_attention(backend, *audio, audio_rows, skips.audio_self, tiles, workspace);
+    if (update_audio) audio_attention(backend, shares, *audio, audio_rows, skips.audio_self, tiles, arena);
 
+    const bool is_seen = both && update_video && !skips.audio_to_video;
+    const bool listens = both && update_audio && !skips.video_to_audio;
     std::optional<KeyValues<T, Backend>> sound;
-    if (both && update_video && !skips.audio_to_video) {
-      sound.emplace(audio_.keys_values(backend, audio_to_video_, *audio, audio_rows.cross[scale_a2v],
-                                       audio_rows.cross[shift_a2v], &TokenConditions::cross_rotary, tiles,
-                                       ltxmem::MemorySpace::device, workspace));
-    }
     std::optional<Listener> listener;
-    if (both && update_audio && !skips.video_to_audio) listener.emplace(listen(backend, *audio, audio_rows, arena));
+    if (is_seen || listens) {
+      const std::int64_t seen = is_seen ? 2 * audio_to_video_.inner() : 0;
+      const std::int64_t asking = listens ? video_to_audio_.inner() : 0;
+      const auto all = arena.take<T, 2>("audio of all ranks", {shares.audio.total(), seen + asking});
+      const auto own = shares.own_audio(all);
+      if (is_seen) {
+        KeyValues<T, Backend> made = OneStream::side_by_side(own.columns(0, seen));
+        audio_.make_keys_values(backend, audio_to_video_, *audio, audio_rows.cross[scale_a2v],
+                                audio_rows.cross[shift_a2v], &TokenConditions::cross_rotary, tiles, made, arena);
+        sound.emplace(OneStream::side_by_side(all.columns(0, seen)));
+      }
+      if (listens) {
+        listener.emplace(listen(backend, *audio, audio_rows, all.columns(seen, asking), own.columns(seen, asking),
+                                tiles, arena));
+      }
+      shares.gather_audio(backend, all);
+    }
     if (update_video || listener) {
       video_pass(backend, shares, *video, video_rows, skips.video_self, sound ? &*sound : nullptr,
                  listener ? &*listener : nullptr, scheme, tiles, workspace);
     }
-    if (listener) heard(backend, shares, *audio, audio_rows, *listener, arena);
+    if (listener) heard(backend, shares, *audio, audio_rows, *listener, tiles, arena);
 
     if (update_audio) {
       const ltxmem::Step step(backend, "audio feed-forward");
@@ -82,10 +96,12 @@ class Block {
   using OneStream = StreamBlock<T, Backend, Ranks>;
   using Rows = typename OneStream::Rows;
 
-  /// The audio's side of video-to-audio attention: its queries, and the softmax state that tiles of video are added to.
+  /// The audio's side of video-to-audio attention: the queries of all ranks, and the softmax state that tiles of video
+  /// are added to.
   struct Listener {
     ltxmem::TensorView<T, 2> q;
-    ltxmem::TensorView<float, 2> gate;  // empty in a model without gates
+    ltxmem::TensorView<T, 2> own;       // part of q
+    ltxmem::TensorView<float, 2> gate;  // of the own ones; empty in a model without gates
     ltxmem::OnlineSoftmax<Backend> state;
   };
 
@@ -105,18 +121,15 @@ class Block {
             key_inputs,   config.gated_attention, static_cast<float>(config.norm_eps)};
   }
 
-  void audio_attention(Backend& backend, Stream<T, Backend>& audio, const Rows& rows, bool skip_self,
-                       const Tiles& tiles, ltxmem::Workspace& workspace) const {
+  void audio_attention(Backend& backend, const TokenShares<Ranks>& shares, Stream<T, Backend>& audio, const Rows& rows,
+                       bool skip_self, const Tiles& tiles, ltxmem::Arena& arena) const {
     const ltxmem::Step step(backend, "audio attention");
-    ltxmem::Arena& arena = workspace.device;
     const auto scope = arena.scope();
-    std::optional<KeyValues<T, Backend>> own;
-    if (!skip_self) {
-      own.emplace(audio_.self_keys_values(backend, audio, rows, tiles, ltxmem::MemorySpace::device, workspace));
-    }
+    std::optional<KeyValues<T, Backend>> all;
+    if (!skip_self) all.emplace(audio_.self_keys_values_of_all(backend, audio, rows, tiles, shares, arena));
     KeyValues<T, Backend> text = audio_.text_keys_values(backend, audio, rows, arena);
     for_each_tile_of(backend, audio, tiles, arena, [&](const TokenConditions& at, ltxmem::TensorView<T, 2> y) {
-      audio_.self_attention(backend, audio, rows, own ? &*own : nullptr, tiles, at, y, arena);
+      audio_.self_attention(backend, audio, rows, all ? &*all : nullptr, tiles, at, y, arena);
       audio_.text_attention(backend, rows, text, tiles, at, y, arena);
     });
   }
@@ -176,18 +189,21 @@ class Block {
                            OneStream::gated_residual(x, rows.cross_gate), x, arena);
   }
 
-  Listener listen(Backend& backend, Stream<T, Backend>& audio, const Rows& rows, ltxmem::Arena& arena) const {
-    const std::int64_t tokens = audio.tokens();
-    const auto q = arena.take<T, 2>("audio queries", {tokens, video_to_audio_.inner()});
+  /// q: of all ranks; those of its own tokens are made here.
+  Listener listen(Backend& backend, Stream<T, Backend>& audio, const Rows& rows, ltxmem::TensorView<T, 2> q,
+                  ltxmem::TensorView<T, 2> own, const Tiles& tiles, ltxmem::Arena& arena) const {
     ltxmem::TensorView<float, 2> gate;
-    if (video_to_audio_.gated()) gate = arena.take<float, 2>("head gate", {tokens, video_to_audio_.heads()});
-    Listener listener{q, gate, {backend, arena, tokens, video_to_audio_.heads(), video_to_audio_.head_dim()}};
-    const auto scope = arena.scope();
-    const TokenConditions at = audio.conditions(backend, 0, tokens, arena);
-    const auto input = audio_.modulated(backend, audio.x.load(backend, 0, tokens), at, rows.cross[scale_v2a],
-                                        rows.cross[shift_v2a], arena);
-    video_to_audio_.queries(backend, input, at.cross_rotary, q, arena);
-    if (!gate.empty()) video_to_audio_.gate(backend, input, gate, arena);
+    if (video_to_audio_.gated()) gate = arena.take<float, 2>("head gate", {own.extent(0), video_to_audio_.heads()});
+    Listener listener{
+        q, own, gate, {backend, arena, q.extent(0), video_to_audio_.heads(), video_to_audio_.head_dim()}};
+    ltxmem::read_tiles(backend, audio.x, tiles.queries, [&](std::int64_t begin, ltxmem::TensorView<const T, 2> y) {
+      const auto scope = arena.scope();
+      const std::int64_t count = y.extent(0);
+      const TokenConditions at = audio.conditions(backend, begin, count, arena);
+      const auto input = audio_.modulated(backend, y, at, rows.cross[scale_v2a], rows.cross[shift_v2a], arena);
+      video_to_audio_.queries(backend, input, at.cross_rotary, own.rows(begin, count), arena);
+      if (!gate.empty()) video_to_audio_.gate(backend, input, gate.rows(begin, count), arena);
+    });
     return listener;
   }
 
@@ -209,16 +225,18 @@ class Block {
   }
 
   /// y += gate * to_out(what the audio has seen of the video).
-  void heard(Backend& backend, TokenShares<Ranks>& shares, Stream<T, Backend>& audio, const Rows& rows,
-             const Listener& listener, ltxmem::Arena& arena) const {
+  void heard(Backend& backend, const TokenShares<Ranks>& shares, Stream<T, Backend>& audio, const Rows& rows,
+             const Listener& listener, const Tiles& tiles, ltxmem::Arena& arena) const {
     if (video_to_audio_.has_heads() && shares.are_many()) {
-      finalize_over_ranks<T>(backend, shares.ranks, listener.state.view(), listener.gate, listener.q, arena);
+      finalize_over_ranks<T>(backend, shares.ranks, shares.audio, listener.state.view(), listener.gate, listener.own,
+                             arena);
     } else if (video_to_audio_.has_heads()) {
-      listener.state.template finalize<T>(listener.q, listener.gate);
+      listener.state.template finalize<T>(listener.own, listener.gate);
     }
-    const auto y = audio.x.stage(backend, 0, audio.tokens());
-    video_to_audio_.output(backend, listener.q, OneStream::gated_residual(y, rows.cross_gate), y, arena);
-    audio.x.store(backend, 0, audio.tokens());
+    ltxmem::update_tiles(backend, audio.x, tiles.queries, [&](std::int64_t begin, ltxmem::TensorView<T, 2> y) {
+      video_to_audio_.output(backend, listener.own.rows(begin, y.extent(0)),
+                             OneStream::gated_residual(y, rows.cross_gate), y, arena);
+    });
   }
 
   OneStream video_;

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -34,35 +35,29 @@ void share_inputs(Backend& backend, Processes& processes, const TransformerInput
   }
 }
 
-/// Gathers on the primary what the working ranks have: rows of the video each, and the audio of the first of them.
+/// Gathers on the primary what the working ranks have: rows of each modality.
 template <class Backend>
 void gather_outputs(Backend& backend, Processes& processes, const ltxmem::Partition& video,
-                    const TransformerOutput& output) {
+                    const ltxmem::Partition& audio, const TransformerOutput& output) {
   const auto ranks = static_cast<std::size_t>(processes.size());
   const int first = processes.size() - video.ranks();
   if (first > 0) {  // an idle primary waits for as long as the others work
     if (processes.is_primary()) wait_until_done(processes, first);
     if (processes.rank() == first) send_sign(processes, 0, Sign::done);
   }
-  const auto gather = [&](ltxmem::TensorView<float, 2> rows, std::int64_t begin, std::vector<std::int64_t> counts) {
-    const std::int64_t own = counts[static_cast<std::size_t>(processes.rank())];
-    std::vector<std::int64_t> sent(ranks, 0);
-    sent[0] = own;
-    if (!processes.is_primary()) counts.assign(ranks, 0);
-    processes.all_to_all(backend, ltxmem::TensorView<const float, 2>(rows.rows(begin, own)), sent,
-                         processes.is_primary() ? rows : rows.rows(0, 0), counts);
-  };
-  if (!output.video.empty()) {
-    std::vector<std::int64_t> counts(static_cast<std::size_t>(first), 0);
-    counts.insert(counts.end(), video.counts().begin(), video.counts().end());
+  const auto gather = [&](ltxmem::TensorView<float, 2> rows, const ltxmem::Partition& shares) {
+    if (rows.empty()) return;
     const bool works = processes.rank() >= first;
-    gather(output.video, works ? video.segment(processes.rank() - first).begin : 0, std::move(counts));
-  }
-  if (!output.audio.empty()) {
-    std::vector<std::int64_t> counts(ranks, 0);
-    counts[static_cast<std::size_t>(first)] = output.audio.extent(0);
-    gather(output.audio, 0, std::move(counts));
-  }
+    const ltxmem::Segment own = works ? shares.segment(processes.rank() - first) : ltxmem::Segment{};
+    std::vector<std::int64_t> sent(ranks, 0);
+    sent[0] = own.count;
+    std::vector<std::int64_t> received(ranks, 0);
+    if (processes.is_primary()) std::copy(shares.counts().begin(), shares.counts().end(), received.begin() + first);
+    processes.all_to_all(backend, ltxmem::TensorView<const float, 2>(rows.rows(own.begin, own.count)), sent,
+                         processes.is_primary() ? rows : rows.rows(0, 0), received);
+  };
+  gather(output.video, video);
+  gather(output.audio, audio);
 }
 
 }  // namespace ltx2

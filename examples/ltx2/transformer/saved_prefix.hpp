@@ -36,12 +36,12 @@ class SavedPrefix {
   void save(Backend& backend, Stream<T, Backend>* video, Stream<T, Backend>* audio) {
     const ltxmem::Step step(backend, "save prefix");
     if (video != nullptr && video_) copy(backend, video->x, *video_);
-    if (audio != nullptr) copy(backend, audio->x, *audio_);
+    if (audio != nullptr && audio_) copy(backend, audio->x, *audio_);
   }
   void restore(Backend& backend, Stream<T, Backend>* video, Stream<T, Backend>* audio) {
     const ltxmem::Step step(backend, "restore prefix");
     if (video != nullptr && video_) copy(backend, *video_, video->x);
-    if (audio != nullptr) copy(backend, *audio_, audio->x);
+    if (audio != nullptr && audio_) copy(backend, *audio_, audio->x);
   }
 
  private:

@@ -143,7 +143,15 @@ class StreamBlock {
     const ltxmem::Extents<2> extents{stream.tokens(), attention.inner()};
     KeyValues<T, Backend> made{{backend, "keys", extents, tiles.keys, space, workspace},
                                {backend, "values", extents, tiles.keys, space, workspace}};
-    ltxmem::Arena& arena = workspace.device;
+    make_keys_values(backend, attention, stream, scale, shift, rotary, tiles, made, workspace.device, factors);
+    return made;
+  }
+
+  /// The same where their rows are already.
+  void make_keys_values(Backend& backend, const Layer& attention, Stream<T, Backend>& stream,
+                        const ltxmem::TokenRows& scale, const ltxmem::TokenRows& shift,
+                        ltxmem::RotaryTable TokenConditions::*rotary, const Tiles& tiles, KeyValues<T, Backend>& made,
+                        ltxmem::Arena& arena, ltxmem::TensorView<const float, 1> factors = {}) const {
     const std::int64_t tile = std::min(tiles.queries, tiles.keys);
     ltxmem::read_tiles(backend, stream.x, tile, [&](std::int64_t begin, ltxmem::TensorView<const T, 2> x) {
       const auto scope = arena.scope();
@@ -156,7 +164,6 @@ class StreamBlock {
       attention.values(backend, input, made.values.stage(backend, begin, count), arena);
       made.values.store(backend, begin, count);
     });
-    return made;
   }
 
   KeyValues<T, Backend> self_keys_values(Backend& backend, Stream<T, Backend>& stream, const Rows& rows,
@@ -164,6 +171,25 @@ class StreamBlock {
                                          ltxmem::Workspace& workspace) const {
     return keys_values(backend, self_, stream, rows.own[scale_self], rows.own[shift_self], &TokenConditions::rotary,
                        tiles, space, workspace);
+  }
+
+  /// Keys and values of self attention for the tokens of all ranks, on the device: each rank makes those of its own.
+  KeyValues<T, Backend> self_keys_values_of_all(Backend& backend, Stream<T, Backend>& stream, const Rows& rows,
+                                                const Tiles& tiles, const TokenShares<Ranks>& shares,
+                                                ltxmem::Arena& arena) const {
+    const auto all = arena.take<T, 2>("keys and values", {shares.audio.total(), 2 * self_.inner()});
+    KeyValues<T, Backend> own = side_by_side(shares.own_audio(all));
+    make_keys_values(backend, self_, stream, rows.own[scale_self], rows.own[shift_self], &TokenConditions::rotary,
+                     tiles, own, arena);
+    shares.gather_audio(backend, all);
+    return side_by_side(all);
+  }
+
+  /// Keys and values of which every row holds a token's one behind the other, so that they go to a rank together.
+  static KeyValues<T, Backend> side_by_side(ltxmem::TensorView<T, 2> rows) {
+    const std::int64_t width = rows.extent(1) / 2;
+    return {ltxmem::PlacedRowStore<T, Backend>(rows.columns(0, width)),
+            ltxmem::PlacedRowStore<T, Backend>(rows.columns(width, width))};
   }
 
   /// Keys and values of the text, modulated in 2.3; on the device.

@@ -61,9 +61,9 @@ struct TransformerWeights {
 ///           D elements, the text's keys and values, and scratch of one tile. Nothing is stored per token for
 ///           modulation and positions: rows exist once per distinct timestep, angle tables once per distinct coordinate
 /// Numerics  activations are rounded to T between operations; no bit depends on tiles, chunks or threads
-/// Ranks     each holds its share of the video's tokens and all of the audio's, and its heads of every attention. Every
+/// Ranks     each holds its share of the video's tokens and of the audio's, and its heads of every attention. Every
 ///           rank is given the whole input and writes the velocities of its own tokens where it is given an output for
-///           them, of the audio likewise. Keys and values go round on the device, wherever the scheme wants them
+///           them. Keys and values go round on the device, wherever the scheme wants them
 /// Throws    ShapeError for inputs that do not fit the configuration; Cancelled; RankError
 /// Source    docs/ltx2/transformer.md
 template <ltxmem::Element T, ltxmem::Backend<T> Backend>
@@ -112,8 +112,8 @@ class Transformer {
                                         table.x, workspace));
       }
       if (input.audio) {
-        audio.emplace(bound.audio.begin(backend, *input.audio, {0, input.audio->tokens()}, sigma(input.video),
-                                        tiles.queries, ltxmem::MemorySpace::device, workspace));
+        audio.emplace(bound.audio.begin(backend, *input.audio, shares.own_audio(), sigma(input.video), tiles.queries,
+                                        ltxmem::MemorySpace::device, workspace));
       }
     }
     Stream<T, Backend>* const video_stream = video ? &*video : nullptr;

@@ -49,8 +49,8 @@ class TransformerModel::BoundTo final : public Bound {
 
   void predict(const TransformerInput& input, const TransformerOutput& output) override {
     const std::vector<Runtime::Plan> plans = plan(input, output);
-    const ltxmem::Partition video = shares_of(input);
-    if (!workspaces_ || !workspaces_->holds(plans) || !keeps_room_for(input, video)) {
+    const Shares shares = shares_of(input);
+    if (!workspaces_ || !workspaces_->holds(plans) || !keeps_room_for(input, shares)) {
       forget();  // never both at once
       workspaces_.emplace(runtime_, plans);
     }
@@ -63,12 +63,12 @@ class TransformerModel::BoundTo final : public Bound {
         // Their memory is the bottom of the workspace and stays taken from call to call, read ahead across them.
         std::unique_ptr<Kept<Backend>>& kept = kept_[static_cast<std::size_t>(place.index)];
         if (!kept) {
-          kept = std::make_unique<Kept<Backend>>(backend, *this, place, input, video, workspace);
+          kept = std::make_unique<Kept<Backend>>(backend, *this, place, input, shares, workspace);
         }
-        pass(transformer_, backend, place, video, *kept, input, output, workspace);
+        pass(transformer_, backend, place, shares, *kept, input, output, workspace);
       };
       workspaces_->template run<Backend>(plans, body);
-      if (processes != nullptr) gather_outputs(runtime_.backend(), *processes, written_rows(video), output);
+      if (processes != nullptr) gather_outputs(runtime_.backend(), *processes, written_rows(shares.video), written_rows(shares.audio), output);
       if (input.prefix.role == SharedPrefix::Role::save) has_prefix_ = true;
     } catch (...) {
       forget();
@@ -77,30 +77,36 @@ class TransformerModel::BoundTo final : public Bound {
   }
 
  private:
+  /// Who of those that share the tokens has which.
+  struct Shares {
+    ltxmem::Partition video;
+    ltxmem::Partition audio;
+  };
+
   /// What stays on a rank from call to call: the weights on their way to its backend, and the prefix that passes share.
   template <class Executor>
   struct Kept {
     template <class Ranks>
     Kept(Executor& backend, const BoundTo& model, const RankPlace<Ranks>& place, const TransformerInput& input,
-         const ltxmem::Partition& video, ltxmem::Workspace& workspace)
-        : Kept(backend, model, model.weights_.blocks(place.heads.rank()), input, video.count(place.tokens.rank()),
+         const Shares& shares, ltxmem::Workspace& workspace)
+        : Kept(backend, model, model.weights_.blocks(place.heads.rank()), input, shares, place.tokens.rank(),
                workspace) {}
 
     Kept(Executor& backend, const BoundTo& model, const ModelBlocks& own_blocks, const TransformerInput& input,
-         std::int64_t video_tokens, ltxmem::Workspace& workspace)
+         const Shares& shares, int rank, ltxmem::Workspace& workspace)
         : ends(backend, model.weights_.ends, model.options(model.weights_.ends), workspace),
           blocks(backend, own_blocks, model.options(own_blocks), workspace) {
       if (!model.saves(input)) return;
       const Settings& settings = model.runtime_.settings();
-      prefix.emplace(backend, ltxmem::Extents<2>{video_tokens, model.config_.width()},
-                     ltxmem::Extents<2>{tokens_of(input.audio), model.config_.audio_width()},
+      prefix.emplace(backend, ltxmem::Extents<2>{shares.video.count(rank), model.config_.width()},
+                     ltxmem::Extents<2>{shares.audio.count(rank), model.config_.audio_width()},
                      ltxmem::round_up(settings.query_tile, ltxmem::row_quantum), *settings.saved_prefix, workspace);
     }
 
     /// Whether it has the room for a prefix that the input asks for, no more and no less.
-    bool fits(const BoundTo& model, const TransformerInput& input, std::int64_t video_tokens) const {
+    bool fits(const BoundTo& model, const TransformerInput& input, const Shares& shares, int rank) const {
       if (!prefix || !model.saves(input)) return prefix.has_value() == model.saves(input);
-      return prefix->video_tokens() == video_tokens && prefix->audio_tokens() == tokens_of(input.audio);
+      return prefix->video_tokens() == shares.video.count(rank) && prefix->audio_tokens() == shares.audio.count(rank);
     }
 
     BlockStream<Executor> ends;
@@ -109,12 +115,12 @@ class TransformerModel::BoundTo final : public Bound {
   };
 
   std::vector<Runtime::Plan> plan_anew(const TransformerInput& input, const TransformerOutput& output) const {
-    const ltxmem::Partition video = shares_of(input);
+    const Shares shares = shares_of(input);
     return RankWorkspaces::plan(
-        runtime_, [&](int index) { return kind_of(index, video, input); },
+        runtime_, [&](int index) { return kind_of(index, shares); },
         [&](RankPlace<PlanRanks> place, PlanBackend& backend, ltxmem::Workspace& workspace) {
-          Kept<PlanBackend> kept(backend, *this, place, input, video, workspace);
-          pass(dry_, backend, place, video, kept, input, output, workspace);
+          Kept<PlanBackend> kept(backend, *this, place, input, shares, workspace);
+          pass(dry_, backend, place, shares, kept, input, output, workspace);
         });
   }
 
@@ -159,24 +165,26 @@ class TransformerModel::BoundTo final : public Bound {
     return is_weighted ? ltxmem::Partition::weighted(total, ranks.weights) : ltxmem::Partition::even(total, among);
   }
 
-  ltxmem::Partition shares_of(const TransformerInput& input) const {
-    return share(tokens_of(input.video), runtime_.settings().ranks.sharing_tokens());
+  Shares shares_of(const TransformerInput& input) const {
+    const int among = runtime_.settings().ranks.sharing_tokens();
+    return {share(tokens_of(input.video), among), share(tokens_of(input.audio), among)};
   }
 
-  /// Which rows of the video's velocities each working rank writes: the first of those that share its heads.
-  ltxmem::Partition written_rows(const ltxmem::Partition& video) const {
+  /// Which rows of a modality's velocities each working rank writes: the first of those that share its heads.
+  ltxmem::Partition written_rows(const ltxmem::Partition& shares) const {
     const RankSettings& ranks = runtime_.settings().ranks;
     std::vector<std::int64_t> counts(static_cast<std::size_t>(ranks.working()), 0);
-    for (int row = 0; row < video.ranks(); ++row) {
-      counts[static_cast<std::size_t>(row * ranks.sharing_heads())] = video.count(row);
+    for (int row = 0; row < shares.ranks(); ++row) {
+      counts[static_cast<std::size_t>(row * ranks.sharing_heads())] = shares.count(row);
     }
     return ltxmem::Partition::of_counts(counts);
   }
 
   /// All that tells the plan of one rank from that of another: its share and those of the row that it trades tokens for
-  /// heads with, that row's and its neighbour's, the shards that pass through its two slots, its part of the audio,
-  /// which of those that share its heads it is, and whether it gives the audio's velocities.
-  std::vector<std::int64_t> kind_of(int index, const ltxmem::Partition& video, const TransformerInput& input) const {
+  /// heads with, that row's and its neighbour's, the shards that pass through its two slots, its share of the audio,
+  /// and which of those that share its heads it is.
+  std::vector<std::int64_t> kind_of(int index, const Shares& shares) const {
+    const ltxmem::Partition& video = shares.video;
     const int rank = index / heads_.ranks();
     const int traders = runtime_.settings().ranks.ulysses_degree;
     const ltxmem::Partition rows = video.grouped(traders);
@@ -193,9 +201,8 @@ class TransformerModel::BoundTo final : public Bound {
                                    rows.count((row + 1) % rows.ranks()),
                                    slots[0],
                                    slots[1],
-                                   ltxmem::Partition::even(tokens_of(input.audio), video.ranks()).count(rank),
+                                   shares.audio.count(rank),
                                    index % heads_.ranks(),
-                                   index == 0 ? 1 : 0,
                                    have_alike ? 0 : trader};
     const std::size_t known = kind.size();
     for (int other = 0; other < traders; ++other) kind.push_back(video.count(row * traders + other));
@@ -204,10 +211,10 @@ class TransformerModel::BoundTo final : public Bound {
     return kind;
   }
 
-  bool keeps_room_for(const TransformerInput& input, const ltxmem::Partition& video) const {
+  bool keeps_room_for(const TransformerInput& input, const Shares& shares) const {
     for (std::size_t index = 0; index < kept_.size(); ++index) {
-      const std::int64_t tokens = video.count(static_cast<int>(index) / heads_.ranks());
-      if (kept_[index] && !kept_[index]->fits(*this, input, tokens)) return false;
+      const int rank = static_cast<int>(index) / heads_.ranks();
+      if (kept_[index] && !kept_[index]->fits(*this, input, shares, rank)) return false;
     }
     return true;
   }
@@ -220,14 +227,13 @@ class TransformerModel::BoundTo final : public Bound {
 
   template <class Executor, class Ranks>
   void pass(const Transformer<T, Executor>& transformer, Executor& backend, RankPlace<Ranks> place,
-            const ltxmem::Partition& video, Kept<Executor>& kept, const TransformerInput& input,
-            TransformerOutput output, ltxmem::Workspace& workspace) const {
+            const Shares& shares, Kept<Executor>& kept, const TransformerInput& input, TransformerOutput output,
+            ltxmem::Workspace& workspace) const {
     const Settings& settings = runtime_.settings();
     const Tiles tiles{settings.query_tile, settings.key_tile, settings.ffn_chunk};
     // What several ranks have, one gives.
-    if (place.heads.rank() > 0) output.video = {};
-    if (place.index > 0) output.audio = {};
-    TokenShares<Ranks> tokens{place.tokens, place.traders, place.ring, video};
+    if (place.heads.rank() > 0) output = {};
+    TokenShares<Ranks> tokens{place.tokens, place.traders, place.ring, shares.video, shares.audio};
     transformer(backend, tokens, {place.heads, heads_}, kept.ends, kept.blocks, kept.prefix ? &*kept.prefix : nullptr,
                 input, output, settings.scheme, tiles, workspace);
   }

@@ -110,7 +110,7 @@ TEST_CASE("A prefix is saved in shares", "[ranks][prefix]") {
   }
 }
 
-TEST_CASE("A rank sends its shards of keys and values, and its part of what the audio has seen", "[ranks]") {
+TEST_CASE("A rank sends its shards of keys and values, what others attend to of its audio, and what that has seen", "[ranks]") {
   constexpr std::int64_t blocks = 3;
   constexpr std::int64_t ranks = 4;
   constexpr std::int64_t tokens = 12;  // on each rank
@@ -122,14 +122,15 @@ TEST_CASE("A rank sends its shards of keys and values, and its part of what the 
     const std::int64_t element = dtype == ltxmem::DType::f32 ? 4 : 2;
     const std::int64_t ring = (ranks - 1) * tokens * 2 * config.width() * element;
     const std::int64_t states = (ranks - 1) * audio * (config.audio_width() + 2 * config.heads) * 4;
-    const std::int64_t attended = (ranks - 1) * audio * config.audio_width() * element;
+    // Keys and values of self attention and of audio-to-video attention, queries of the other direction.
+    const std::int64_t sound = (ranks - 1) * audio * 5 * config.audio_width() * element;
     for (const Scheme scheme : schemes) {
       Settings settings = rank_settings(static_cast<int>(ranks), dtype);
       settings.scheme = scheme;
       const Ran ran = run_pass(input, *checkpoint, settings);
       REQUIRE(ran.stage.ranks.size() == ranks);
       for (const RankReport& rank : ran.stage.ranks) {
-        CHECK(rank.measured_message_bytes == blocks * (ring + states + attended));
+        CHECK(rank.measured_message_bytes == blocks * (ring + states + sound));
       }
     }
   }

@@ -131,20 +131,21 @@ TEST_CASE("A block of a grid sends the sums of its rows and the keys and values 
   constexpr std::int64_t blocks = 2;
   constexpr std::int64_t side = 2;
   constexpr std::int64_t video = 24;  // on each rank
-  constexpr std::int64_t audio = 20;
+  constexpr std::int64_t audio = 10;  // likewise
   constexpr std::int64_t text = 24;
   SynthesisedCheckpoint checkpoint(tiny_transformer("ltx23_tiny", blocks));
   const TransformerConfig& config = checkpoint.config();
-  MadeUpInput input(config, 2, 6, side * video / 12, audio, text);
+  MadeUpInput input(config, 2, 6, side * video / 12, side * audio, text);
   const std::int64_t norms = 5 * video + 5 * audio + 2 * text;
   const std::int64_t sums = 4 * (video * config.width() + audio * config.audio_width());
   const std::int64_t row = 2 * (side - 1) * (norms + sums) * 4 / side;
   const std::int64_t ring = (side - 1) * video * 2 * config.width() / side * 4;
-  const std::int64_t heard = (side - 1) * audio / side * (2 * config.audio_width() + 2 * config.heads) / side * 4;
+  const std::int64_t states = (side - 1) * audio * (config.audio_width() + 2 * config.heads) / side * 4;
+  const std::int64_t sound = (side - 1) * audio * 5 * config.audio_width() / side * 4;
   const Ran ran = run_pass(input, *checkpoint, rank_settings(side * side, RankLayout::both));
   REQUIRE(ran.stage.ranks.size() == side * side);
   for (const RankReport& rank : ran.stage.ranks) {
-    CHECK(rank.measured_message_bytes == blocks * (row + ring + heard));
+    CHECK(rank.measured_message_bytes == blocks * (row + ring + states + sound));
   }
 }
 

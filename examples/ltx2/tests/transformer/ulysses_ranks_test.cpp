@@ -91,14 +91,14 @@ TEST_CASE("A trade sends each token's queries, keys, values and rows once, howev
     const std::int64_t trade = (ranks - 1) * tokens * 4 * config.width() / ranks * element;
     const std::int64_t gates = (ranks - 1) * tokens * config.heads / ranks * 4;
     const std::int64_t states = (ranks - 1) * audio * (config.audio_width() + 2 * config.heads) * 4;
-    const std::int64_t attended = (ranks - 1) * audio * config.audio_width() * element;
+    const std::int64_t sound = (ranks - 1) * audio * 5 * config.audio_width() * element;
     for (const Scheme scheme : {Scheme::e1, Scheme::e2, Scheme::e4}) {
       Settings settings = trading_settings(static_cast<int>(ranks), static_cast<int>(ranks), dtype);
       settings.scheme = scheme;
       const Ran ran = run_pass(input, *checkpoint, settings);
       REQUIRE(ran.stage.ranks.size() == ranks);
       for (const RankReport& rank : ran.stage.ranks) {
-        CHECK(rank.measured_message_bytes == blocks * (trade + gates + states + attended));
+        CHECK(rank.measured_message_bytes == blocks * (trade + gates + states + sound));
       }
     }
   }
