@@ -198,7 +198,7 @@ extern "C" {
 
 cublasStatus_t cublasLtCreate(cublasLtHandle_t* handle) {
   if (Machine::get().settings.devices < 1) return CUBLAS_STATUS_NOT_INITIALIZED;
-  *handle = reinterpret_cast<cublasLtHandle_t>(new int);
+  *handle = reinterpret_cast<cublasLtHandle_t>(new int(current_device()));
   return CUBLAS_STATUS_SUCCESS;
 }
 cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) {
@@ -339,8 +339,16 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t description
   Machine& machine = Machine::get();
   const std::unique_lock lock(machine.mutex);
   const std::shared_ptr<Queue> queue = queue_of(stream);
-  if (queue == nullptr || machine.broken != cudaSuccess) return CUBLAS_STATUS_EXECUTION_FAILED;
-  machine.push(queue, "product", [&machine, product] {
+  if (queue == nullptr || machine.state_of(queue->device) != cudaSuccess) return CUBLAS_STATUS_EXECUTION_FAILED;
+  const int device = queue->device;
+  if (*reinterpret_cast<const int*>(handle) != device || current_device() != device) {
+    machine.findings.push_back("a product on device " + std::to_string(device) + " by a handle or thread of another");
+    return CUBLAS_STATUS_EXECUTION_FAILED;
+  }
+  machine.push(queue, "product", [&machine, product, device] {
+    for (const void* used : {product.a.data, product.b.data, product.c.data, product.d.data, product.workspace}) {
+      machine.check_reach(used, device, "a product");
+    }
     product.run(machine);
     return Progress::done;
   });

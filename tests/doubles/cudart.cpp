@@ -56,7 +56,7 @@ class Handles {
 
 struct Function {
   std::string name;
-  std::size_t shared_limit = 48 << 10;
+  std::map<int, std::size_t> shared_limits{};  ///< that devices were asked for
 };
 
 template <class T>
@@ -70,7 +70,7 @@ auto& functions() { return global<std::map<const void*, Function>>(); }
 auto& kernels() { return global<std::map<std::string, Kernel>>(); }
 
 thread_local cudaError_t last_error = cudaSuccess;
-thread_local int current_device = 0;
+thread_local int chosen_device = 0;
 
 cudaError_t keep(cudaError_t error) {
   if (error != cudaSuccess) last_error = error;
@@ -84,9 +84,10 @@ cudaError_t call(Body body) {
   Lock lock(machine.mutex);
   if (machine.settings.devices < 0) return keep(cudaErrorInsufficientDriver);
   if (machine.settings.devices == 0) return keep(cudaErrorNoDevice);
-  if (machine.broken != cudaSuccess) return keep(machine.broken);
+  const auto state = [&] { return machine.state_of(chosen_device); };
+  if (state() != cudaSuccess) return keep(state());
   const cudaError_t error = body(machine, lock);
-  return keep(machine.broken != cudaSuccess ? machine.broken : error);
+  return keep(state() != cudaSuccess ? state() : error);
 }
 
 std::size_t most_shared_bytes(int capability) {
@@ -166,15 +167,18 @@ cudaError_t launch(Machine& machine, const void* handle, dim3 grid, dim3 block, 
     return cudaErrorInvalidDeviceFunction;
   }
   const Stream* stream = streams().find(stream_handle);
-  if (stream == nullptr || stream->queue->device != current_device) return cudaErrorInvalidResourceHandle;
+  if (stream == nullptr || stream->queue->device != chosen_device) return cudaErrorInvalidResourceHandle;
   if (too_large(grid, block)) return cudaErrorInvalidConfiguration;
-  if (shared_bytes > function->second.shared_limit) return cudaErrorInvalidValue;
-  const bool fails = machine.settings.failing_launch > 0 && --machine.settings.failing_launch == 0;
+  const auto asked = function->second.shared_limits.find(chosen_device);
+  if (shared_bytes > (asked == function->second.shared_limits.end() ? 48 << 10 : asked->second)) {
+    return cudaErrorInvalidValue;
+  }
+  const bool fails = machine.fails(machine.settings.failing_launch, chosen_device);
   machine.push(stream->queue, "kernel " + name,
-               [&machine, name, fails,
+               [&machine, name, fails, device = chosen_device,
                 run = kernel->second({grid.x, grid.y, grid.z}, {block.x, block.y, block.z}, shared_bytes, arguments)] {
                  if (fails) {
-                   machine.fail(cudaErrorLaunchFailure, "kernel " + name + " was told to fail");
+                   machine.fail(device, cudaErrorLaunchFailure, "kernel " + name + " was told to fail");
                    return Progress::done;
                  }
                  simt::Options options{.patterns = false};
@@ -184,7 +188,7 @@ cudaError_t launch(Machine& machine, const void* handle, dim3 grid, dim3 block, 
                  }
                  const simt::Report report = run(options);
                  if (!report.findings.empty()) {
-                   machine.fail(cudaErrorIllegalAddress, "kernel " + name + ": " + report.text());
+                   machine.fail(device, cudaErrorIllegalAddress, "kernel " + name + ": " + report.text());
                  }
                  return Progress::done;
                });
@@ -225,6 +229,10 @@ void provide_kernel(const std::string& mangled_name, Kernel kernel) {
   kernels()[mangled_name] = std::move(kernel);
 }
 
+int current_device() {
+  return chosen_device;
+}
+
 std::shared_ptr<Queue> queue_of(cudaStream_t stream) {
   const Stream* found = streams().find(stream);
   return found == nullptr ? nullptr : found->queue;
@@ -250,7 +258,7 @@ char __cudaInitModule(void**) {
 }
 void __cudaRegisterFunction(void**, const char* host, char*, const char* name, int, uint3*, uint3*, dim3*, dim3*,
                             int*) {
-  functions()[host] = {name};
+  functions()[host] = {.name = name};
 }
 struct LaunchConfiguration {
   dim3 grid, block;
@@ -292,7 +300,7 @@ cudaError_t cudaFuncSetAttribute(const void* function, cudaFuncAttribute attribu
         static_cast<std::size_t>(value) > most_shared_bytes(machine.settings.capability)) {
       return cudaErrorInvalidValue;
     }
-    found->second.shared_limit = static_cast<std::size_t>(value);
+    found->second.shared_limits[chosen_device] = static_cast<std::size_t>(value);
     return cudaSuccess;
   });
 }
@@ -318,13 +326,13 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
 cudaError_t cudaSetDevice(int device) {
   return call([&](Machine& machine, Lock&) {
     if (device < 0 || device >= machine.settings.devices) return cudaErrorInvalidDevice;
-    current_device = device;
+    chosen_device = device;
     return cudaSuccess;
   });
 }
 cudaError_t cudaGetDevice(int* device) {
   return call([&](Machine&, Lock&) {
-    *device = current_device;
+    *device = chosen_device;
     return cudaSuccess;
   });
 }
@@ -337,7 +345,8 @@ const char* cudaGetErrorName(cudaError_t error) {
 const char* cudaGetErrorString(cudaError_t error) {
   Machine& machine = Machine::get();
   const Lock lock(machine.mutex);
-  const bool found = error == machine.broken || error == cudaErrorInvalidDeviceFunction;
+  const bool found = error == cudaErrorInvalidDeviceFunction ||
+      std::any_of(machine.broken.begin(), machine.broken.end(), [&](const auto& broken) { return broken.second == error; });
   return error != cudaSuccess && found && !machine.findings.empty() ? machine.findings.back().c_str()
                                                                     : words_of(error).text;
 }
@@ -377,7 +386,7 @@ cudaError_t cudaFreeAsync(void* pointer, cudaStream_t handle) {
 cudaError_t cudaMalloc(void** pointer, std::size_t bytes) {
   return call([&](Machine& machine, Lock& lock) {
     if (bytes == 0) return cudaErrorInvalidValue;
-    void* taken = machine.take(bytes, false, current_device, lock);
+    void* taken = machine.take(bytes, false, chosen_device, lock);
     if (taken == nullptr) return cudaErrorMemoryAllocation;
     machine.open(taken);
     *pointer = taken;
@@ -408,15 +417,15 @@ cudaError_t cudaDeviceCanAccessPeer(int* reaches, int device, int peer) {
 cudaError_t cudaDeviceEnablePeerAccess(int peer, unsigned flags) {
   return call([&](Machine& machine, Lock&) {
     if (flags != 0) return cudaErrorInvalidValue;
-    if (peer < 0 || peer >= machine.settings.devices || peer == current_device) return cudaErrorInvalidDevice;
+    if (peer < 0 || peer >= machine.settings.devices || peer == chosen_device) return cudaErrorInvalidDevice;
     if (machine.settings.devices_apart) return cudaErrorPeerAccessUnsupported;
-    return machine.reached.insert({current_device, peer}).second ? cudaSuccess : cudaErrorPeerAccessAlreadyEnabled;
+    return machine.reached.insert({chosen_device, peer}).second ? cudaSuccess : cudaErrorPeerAccessAlreadyEnabled;
   });
 }
 cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
   return call([&](Machine& machine, Lock&) {
     *total = machine.settings.memory_bytes;
-    *free = *total - machine.used_bytes(current_device);
+    *free = *total - machine.used_bytes(chosen_device);
     return cudaSuccess;
   });
 }
@@ -473,7 +482,7 @@ cudaError_t cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const void* from, 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
   return call([&](Machine& machine, Lock&) {
     if (flags != cudaStreamNonBlocking) return cudaErrorInvalidValue;  // there is no default stream to be blocked by
-    *stream = reinterpret_cast<cudaStream_t>(streams().add({machine.make_queue(current_device)}));
+    *stream = reinterpret_cast<cudaStream_t>(streams().add({machine.make_queue(chosen_device)}));
     return cudaSuccess;
   });
 }
@@ -502,7 +511,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t handle, cudaEvent_t event_handle, u
 }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
   return call([&](Machine&, Lock&) {
-    *event = reinterpret_cast<cudaEvent_t>(events().add({current_device, {}}));
+    *event = reinterpret_cast<cudaEvent_t>(events().add({chosen_device, {}}));
     return cudaSuccess;
   });
 }

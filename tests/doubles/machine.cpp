@@ -35,6 +35,7 @@ Settings settings_of_environment() {
   read_setting("MEMORY_BYTES", settings.memory_bytes);
   read_setting("FAILING_ALLOCATION", settings.failing_allocation);
   read_setting("FAILING_LAUNCH", settings.failing_launch);
+  read_setting("FAILING_DEVICE", settings.failing_device);
   read_setting("NO_PRODUCTS", settings.no_products);
   read_setting("GREEDY_PRODUCTS", settings.greedy_products);
   return settings;
@@ -58,7 +59,7 @@ void Machine::reset(const Settings& chosen) {
     if (allocation.state != Allocation::State::freed) close(reinterpret_cast<const void*>(address));
   }
   settings = chosen;
-  broken = cudaSuccess;
+  broken.clear();
   findings.clear();
   reached.clear();
   for (const auto& queue : queues_) queue->finished = queue->queued;
@@ -73,14 +74,25 @@ void Machine::reset(const Settings& chosen) {
   }
 }
 
-void Machine::fail(cudaError_t error, const std::string& finding) {
+void Machine::fail(int device, cudaError_t error, const std::string& finding) {
   findings.push_back(finding);
-  broken = error;
+  broken[device] = error;
   for (const auto& queue : queues_) {
+    if (queue->device != device) continue;
     queue->operations.clear();
     queue->finished = queue->queued;
   }
   changed_.notify_all();
+}
+
+cudaError_t Machine::state_of(int device) const {
+  const auto found = broken.find(device);
+  return found == broken.end() ? cudaSuccess : found->second;
+}
+
+bool Machine::fails(int& left, int device) const {
+  const bool counts = settings.failing_device < 0 || device == settings.failing_device;
+  return counts && left > 0 && --left == 0;
 }
 
 std::shared_ptr<Queue> Machine::make_queue(int device) {
@@ -89,9 +101,13 @@ std::shared_ptr<Queue> Machine::make_queue(int device) {
 
 Ticket Machine::push(const std::shared_ptr<Queue>& queue, std::string name, std::function<Progress()> run,
                      std::vector<Ticket> after) {
+  const Ticket ticket{queue, ++queue->queued};
+  if (state_of(queue->device) != cudaSuccess) {
+    queue->finished = queue->queued;  // nothing runs there any more
+    return ticket;
+  }
   queue->operations.push_back(
       std::make_shared<const Operation>(Operation{std::move(name), std::move(after), std::move(run)}));
-  const Ticket ticket{queue, ++queue->queued};
   changed_.notify_all();
   if (settings.seed != 0 && random_() % 8 == 0) run_some();
   return ticket;
@@ -110,10 +126,10 @@ Progress Machine::run_first(Queue& queue) {
   try {
     progress = operation->run();
   } catch (const Finding& finding) {
-    fail(cudaErrorIllegalAddress, operation->name + ": " + finding.what());
+    fail(queue.device, cudaErrorIllegalAddress, operation->name + ": " + finding.what());
   }
   expose(false);
-  if (broken == cudaSuccess && progress == Progress::done) {
+  if (state_of(queue.device) == cudaSuccess && progress == Progress::done) {
     queue.operations.pop_front();
     ++queue.finished;
     changed_.notify_all();
@@ -150,20 +166,20 @@ bool Machine::step(const Ticket& goal) {
 }
 
 void Machine::run_some() {
-  for (std::uint64_t left = settings.seed == 0 ? 1 : random_() % 4 + 1; left > 0 && broken == cudaSuccess; --left) {
+  for (std::uint64_t left = settings.seed == 0 ? 1 : random_() % 4 + 1; left > 0; --left) {
     if (!step({})) return;
   }
 }
 
 void Machine::finish(const Ticket& ticket, std::unique_lock<std::mutex>& lock) {
-  while (broken == cudaSuccess && !ticket.reached()) {
+  while (!ticket.reached()) {
     if (step(ticket)) continue;
     if (changed_.wait_for(lock, std::chrono::seconds(20)) == std::cv_status::timeout) {
       std::string text = "nothing can go on:";
       for (const auto& queue : queues_) {
         if (!queue->operations.empty()) text += " " + queue->operations.front()->name + " waits;";
       }
-      fail(cudaErrorLaunchTimeout, text);
+      fail(ticket.queue->device, cudaErrorLaunchTimeout, text);
     }
   }
 }
@@ -177,7 +193,7 @@ void Machine::expose(bool open_to_host) const {
 }
 
 void* Machine::take(std::size_t bytes, bool pinned, int device, std::unique_lock<std::mutex>& lock) {
-  if (settings.failing_allocation > 0 && --settings.failing_allocation == 0) return nullptr;
+  if (fails(settings.failing_allocation, pinned ? -1 : device)) return nullptr;
   const std::size_t space = (bytes + page - 1) / page * page;
   char* address = nullptr;
   if (pinned) {
@@ -240,6 +256,14 @@ std::size_t Machine::live_allocations() const {
   return static_cast<std::size_t>(std::count_if(allocations_.begin(), allocations_.end(), [](const auto& entry) {
     return entry.second.state != Allocation::State::freed;
   }));
+}
+
+void Machine::check_reach(const void* address, int device, const std::string& who) {
+  const auto* found = find(address);
+  if (found == nullptr || found->second.pinned || found->second.device == device) return;
+  if (reached.contains({device, found->second.device})) return;
+  throw Finding("out of reach: " + found->second.name + " of device " + std::to_string(found->second.device) +
+                " used by " + who + " on device " + std::to_string(device));
 }
 
 void Machine::check_use(const void* address, std::size_t bytes, Use use, const std::string& who) {

@@ -76,19 +76,22 @@ class Machine {
 
   std::mutex mutex;
   Settings settings;
-  cudaError_t broken = cudaSuccess;  ///< what every call returns once something has gone wrong on a device
+  std::map<int, cudaError_t> broken;  ///< what calls for a device return once something has gone wrong on it
   std::deque<std::string> findings;
   std::set<std::pair<int, int>> reached;  ///< devices whose memory a device may use, pair by pair
 
   void reset(const Settings& chosen);
-  /// The machine is broken from now on.
-  void fail(cudaError_t error, const std::string& finding);
+  /// The device is broken from now on.
+  void fail(int device, cudaError_t error, const std::string& finding);
+  cudaError_t state_of(int device) const;
+  /// Whether the n-th of something on that device is to fail; counts it.
+  bool fails(int& left, int device) const;
 
   // Queues.
   std::shared_ptr<Queue> make_queue(int device);
   Ticket push(const std::shared_ptr<Queue>& queue, std::string name, std::function<Progress()> run,
               std::vector<Ticket> after = {});
-  /// Runs operations until the place is reached or the machine breaks. `lock` holds `mutex`, and gives it up while only
+  /// Runs operations until the place is reached or its device breaks. `lock` holds `mutex`, and gives it up while only
   /// another thread can go on.
   void finish(const Ticket& ticket, std::unique_lock<std::mutex>& lock);
   void finish_all(std::unique_lock<std::mutex>& lock);
@@ -104,6 +107,8 @@ class Machine {
   std::size_t used_bytes(int device) const;
   std::size_t live_allocations() const;
 
+  /// Throws Finding when a device does not reach the memory.
+  void check_reach(const void* address, int device, const std::string& who);
   /// Throws Finding unless an operation may use these bytes so.
   void check_use(const void* address, std::size_t bytes, Use use, const std::string& who);
   /// Copies after checking both sides. Uninitialised memory may move on the device, but not to the host.
@@ -129,5 +134,7 @@ class Machine {
 
 /// The queue behind a stream of the runtime; null when there is no such stream.
 std::shared_ptr<Queue> queue_of(cudaStream_t stream);
+/// In the calling thread.
+int current_device();
 
 }  // namespace doubles

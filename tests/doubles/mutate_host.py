@@ -24,6 +24,7 @@ import mutate  # noqa: E402
 BACKEND = "backend/cuda/backend.cuh"
 STREAM = "backend/cuda/cuda_stream.hpp"
 RESOURCE = "backend/cuda/cuda_resource.hpp"
+DEVICE = "backend/cuda/cuda_device.hpp"
 PEER = "backend/cuda/cuda_peer.hpp"
 ROWS = "stores/host_row_store.hpp"
 WEIGHTS = "weights/weight_stream.hpp"
@@ -53,8 +54,8 @@ EDITS = [
     (STREAM, 'cuda::check("cudaStreamSynchronize", cudaStreamSynchronize(stream_));', "", 1),
     (RESOURCE, "if (pointer != nullptr) static_cast<void>(cudaFreeAsync(pointer, stream_));", "", 1),
     (RESOURCE, "if (pointer != nullptr) static_cast<void>(cudaFreeHost(pointer));", "", 1),
-    (PEER, "const Current scope(device_);", "", 1),
-    (PEER, "~Current() { static_cast<void>(cudaSetDevice(before_)); }", "", 1),
+    (PEER, "const CurrentCudaDevice scope(device_);", "", 1),
+    (DEVICE, "~CurrentCudaDevice() { static_cast<void>(cudaSetDevice(before_)); }", "", 1),
     (PEER, "if (pointer != nullptr) static_cast<void>(cudaFree(pointer));", "", 1),
     (ROWS, "settle(slots_[current_].arriving);", "", 1),
     (ROWS, "clear(slots_[at]);", "", 1),
@@ -82,7 +83,8 @@ EDITS = [
     (NCCL, "state_->stream.wait(given);", "", 1),
     (NCCL, "settle(request.operation_, request.peer_);", "", 1),
     (NCCL, "state_->stream.record(*request.done_);", "", 1),
-    (NCCL, "while (!request.done_->has_happened())", "while (false)", 1),
+    (NCCL, "if (request.done_->has_happened()) return true;", "return true;", 1),
+    (NCCL, "if (Clock::now() - began >= state_->deadline) {", "if (false) {", 1),
     (NCCL, "messages.to, state_->comm", "messages.from, state_->comm", 1),
 ]
 

@@ -13,6 +13,7 @@
 #include <atomic>
 #include <cstring>
 #include <map>
+#include <set>
 
 #include "doubles/machine.hpp"
 
@@ -31,6 +32,7 @@ struct Message {
 struct Meeting {
   int size = 0;
   int arrived = 0;
+  std::set<int> devices{};
   std::map<std::pair<int, int>, std::deque<std::shared_ptr<Message>>> under_way{};  // by sender and receiver
 };
 
@@ -49,6 +51,7 @@ struct Transfer {
 
 struct ncclComm {
   int rank = 0;
+  int device = 0;
   std::shared_ptr<doubles::Meeting> meeting;
   bool aborted = false;
   std::uint64_t busy = 0;  // so often asyncError answers that the last call is still in progress
@@ -116,9 +119,9 @@ Progress advance(Machine& machine, const ncclComm& communicator, std::vector<Tra
 ncclResult_t queue_groups() {
   Machine& machine = Machine::get();
   const std::unique_lock lock(machine.mutex);
-  for (Group& group : groups) {
+  for (Group& group : std::exchange(groups, {})) {
     const std::shared_ptr<Queue> queue = queue_of(group.stream);
-    if (queue == nullptr || machine.broken != cudaSuccess) return ncclUnhandledCudaError;
+    if (queue == nullptr || machine.state_of(queue->device) != cudaSuccess) return ncclUnhandledCudaError;
     auto transfers = std::make_shared<std::vector<Transfer>>(std::move(group.transfers));
     machine.push(queue, "messages of rank " + std::to_string(group.communicator->rank),
                  [&machine, communicator = group.communicator, transfers] {
@@ -126,7 +129,6 @@ ncclResult_t queue_groups() {
                  });
     if (machine.settings.seed != 0) group.communicator->busy = machine.random() % 3;
   }
-  groups.clear();
   return ncclSuccess;
 }
 
@@ -138,6 +140,8 @@ ncclResult_t add(Transfer transfer, ncclDataType_t type, ncclComm_t handle, cuda
     const Meeting& meeting = *communicator->meeting;
     if (meeting.arrived < meeting.size || communicator->busy > 0) return ncclInvalidUsage;
     if (transfer.peer < 0 || transfer.peer >= meeting.size) return ncclInvalidArgument;
+    const std::shared_ptr<Queue> queue = queue_of(stream);
+    if (queue != nullptr && queue->device != communicator->device) return ncclInvalidUsage;
     if (groups.empty() || groups.back().communicator != communicator || groups.back().stream != stream) {
       groups.push_back({communicator, stream, {}});
     }
@@ -171,8 +175,10 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t* handle, int size, ncclUniqueId i
   auto& meeting = meetings[std::string(id.internal, sizeof id.internal)];
   if (meeting == nullptr) meeting = std::make_shared<Meeting>(Meeting{.size = size});
   if (meeting->size != size || meeting->arrived == size) return ncclInvalidArgument;
+  const int device = current_device();
+  if (!meeting->devices.insert(device).second) return ncclInvalidUsage;  // two ranks would have the same one
   ++meeting->arrived;
-  const auto communicator = std::make_shared<ncclComm>(ncclComm{.rank = rank, .meeting = meeting});
+  const auto communicator = std::make_shared<ncclComm>(ncclComm{.rank = rank, .device = device, .meeting = meeting});
   *handle = communicator.get();
   communicators[*handle] = communicator;
   return ncclInProgress;

@@ -51,12 +51,14 @@ std::vector<std::unique_ptr<Rank>> meet(int size) {
   REQUIRE(ncclGetUniqueId(&id) == ncclSuccess);
   std::vector<std::unique_ptr<Rank>> ranks;
   for (int rank = 0; rank < size; ++rank) {
+    REQUIRE(cudaSetDevice(rank) == cudaSuccess);
     ranks.push_back(std::make_unique<Rank>());
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 0;
     CHECK(ncclCommInitRankConfig(&ranks.back()->communicator, size, id, rank, &config) == ncclInProgress);
     CHECK(ranks.back()->settles() == (rank == size - 1));
   }
+  cudaSetDevice(0);
   return ranks;
 }
 
@@ -64,7 +66,7 @@ std::vector<std::unique_ptr<Rank>> meet(int size) {
 
 TEST_CASE("a ring of messages goes round in every seed, with work queued before and after", "[nccl]") {
   for (std::uint64_t seed = 0; seed < seeds; ++seed) {
-    doubles::reset({.seed = seed});
+    doubles::reset({.seed = seed, .devices = 3});
     const auto ranks = meet(3);
     for (int rank = 0; rank < 3; ++rank) {
       const Rank& r = *ranks[static_cast<std::size_t>(rank)];
@@ -112,7 +114,7 @@ TEST_CASE("without a group a rank that sends before it receives waits for itself
 
 TEST_CASE("messages of other sizes than expected, and of freed memory, are named", "[nccl]") {
   const auto exchange = [](const std::function<void(const Rank&, const Rank&)>& spoil, std::size_t expected) {
-    doubles::reset({});
+    doubles::reset({.devices = 2});
     const auto ranks = meet(2);
     for (const auto& rank : ranks) rank->fill(1);
     spoil(*ranks[0], *ranks[1]);
@@ -132,7 +134,7 @@ TEST_CASE("messages of other sizes than expected, and of freed memory, are named
 }
 
 TEST_CASE("calls before the ranks have met and to ranks that do not exist are refused", "[nccl]") {
-  doubles::reset({});
+  doubles::reset({.devices = 2});
   const Rank rank{};
   CHECK(rank.send(0, 8) == ncclInvalidArgument);
   const auto ranks = meet(2);
@@ -147,4 +149,8 @@ TEST_CASE("calls before the ranks have met and to ranks that do not exist are re
   CHECK(ncclCommInitRankConfig(&early.communicator, 2, id, 2, &config) == ncclInvalidArgument);
   CHECK(ncclCommInitRankConfig(&early.communicator, 2, id, 0, &config) == ncclInProgress);
   CHECK(early.send(1, 8) == ncclInvalidUsage);
+  // Ranks have a device each, whose streams alone carry their messages.
+  Rank late{};
+  CHECK(ncclCommInitRankConfig(&late.communicator, 2, id, 1, &config) == ncclInvalidUsage);
+  CHECK(ncclSend(ranks[1]->rows, 8, ncclInt8, 1, ranks[0]->communicator, ranks[1]->stream.native) == ncclInvalidUsage);
 }

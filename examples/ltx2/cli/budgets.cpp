@@ -9,7 +9,6 @@
 #include "cli/failure.hpp"
 #include "cli/shared_options.hpp"
 #include "runtime/available_memory.hpp"
-#include "runtime/card_backend.hpp"
 #include "runtime/size.hpp"
 #include "sampler/latent_shape.hpp"
 
@@ -33,11 +32,6 @@ std::size_t resolve(const char* option, const std::string& text, std::size_t fre
 }
 
 }  // namespace
-
-std::optional<std::size_t> card_bytes_of(const ltxmem::Device& device) {
-  if (device.kind == ltxmem::DeviceKind::cpu) return std::nullopt;
-  return free_card_memory(device.index);
-}
 
 std::vector<MemoryBudget> stated_budgets(const ExecutionOptions& options, std::optional<std::size_t> card_bytes) {
   std::vector<MemoryBudget> budgets;

@@ -20,6 +20,7 @@
 #include "media/files.hpp"
 #include "plan/fit.hpp"
 #include "plan/search.hpp"
+#include "runtime/rank_cards.hpp"
 #include "runtime/runtime.hpp"
 
 namespace ltx2 {
@@ -107,7 +108,7 @@ ExitCode CheckCommand::run(const std::stop_token& stop, Processes* processes) co
     for (const Case& test : tests) folders.prepare(output / test.stage, test.name + ".safetensors");
   }
   const ReportFile report_file(is_primary ? execution.report : std::string());
-  const std::vector<ltxmem::MemoryBudget> budgets = stated_budgets(execution, card_bytes_of(settings.device));
+  const std::vector<ltxmem::MemoryBudget> budgets = stated_budgets(execution, free_card_bytes(settings));
   ltxmem::HostResource copies;
   CaseModels case_models(models, checkpoint, copies);
   if (processes != nullptr) {

@@ -13,8 +13,8 @@
 
 #include "cli/shared_options.hpp"
 #include "ltxmem/backend/operations.hpp"
-#include "runtime/card_backend.hpp"
 #include "runtime/processes.hpp"
+#include "runtime/rank_cards.hpp"
 #include "runtime/scheme.hpp"
 #include "runtime/size.hpp"
 
@@ -75,8 +75,8 @@ std::optional<WeightPlacement> parse_weights(std::string_view text) {
 void ExecutionOptions::add_to(CLI::App& app) {
   const std::string group = "Execution";
   app.add_option("--device", device,
-                 "Where to compute: cpu, cuda (the first NVIDIA card) or cuda:INDEX; a plan has it from "
-                 "--device-profile")
+                 "Where to compute: cpu, cuda (the first NVIDIA card) or cuda:INDEX; several ranks take the cards from "
+                 "there on, one each; a plan has it from --device-profile")
       ->check([](const std::string& text) {
         return parse_device(text) ? std::string() : "'" + text + "', expected cpu, cuda or cuda:INDEX";
       })
@@ -211,7 +211,8 @@ void ExecutionOptions::add_rank_options(CLI::App& app) {
   const std::string group = "Ranks";
   app.add_option("--ranks", ranks,
                  "Ranks that share the transformer's work, in the way that --parallel says: threads of this process (a "
-                 "plan: devices), or the processes that mpirun has started. The same bits in every run with as many")
+                 "plan: devices), or the processes that mpirun has started; with --device cuda each has a card of its "
+                 "own, processes those of their machine. The same bits in every run with as many")
       ->check(CLI::Range(1, 1024))
       ->default_str("1")
       ->group(group);
@@ -301,25 +302,21 @@ Automatic ExecutionOptions::automatic_for(std::int64_t blocks) const {
 }
 
 Settings ExecutionOptions::settings_to_run(Processes* processes) const {
-  if (const ltxmem::Device card = *parse_device(device); card.kind == ltxmem::DeviceKind::cuda) {
-    const int count = processes != nullptr ? processes->size() : ranks.value_or(1);
-    ltxmem::expects(count == 1, "--device ", device, " with ", count, " ranks, expected 1");
-    static_cast<void>(free_card_memory(card.index));  // says why there is none, before any work
-  }
+  ExecutionOptions as_started = *this;
   if (processes != nullptr) {
     const int count = processes->size();
     ltxmem::expects(ranks.value_or(count) == count, "--ranks ", *ranks, ": started as ", count,
                     " processes, each of which is a rank");
-    ExecutionOptions as_started = *this;
     as_started.ranks = count;
-    Settings settings = as_started.settings();
-    settings.ranks.processes = processes;
-    return settings;
+  } else {
+    constexpr int most = 64;
+    ltxmem::expects(ranks.value_or(1) <= most, "--ranks ", *ranks,
+                    ": ranks are threads of this process, expected at most ", most);
   }
-  constexpr int most = 64;
-  ltxmem::expects(ranks.value_or(1) <= most, "--ranks ", *ranks,
-                  ": ranks are threads of this process, expected at most ", most);
-  return settings();
+  Settings settings = as_started.settings();
+  settings.ranks.processes = processes;
+  expect_cards(settings);
+  return settings;
 }
 
 }  // namespace ltx2

@@ -52,7 +52,7 @@ struct ExecutionOptions {
   Settings settings() const;
 
   /// The same for a run. Its ranks are the processes, where there are several, or else threads of this process, so
-  /// there are not thousands of them; on a card there is one. DeviceError for a card that cannot be used.
+  /// there are not thousands of them. Throws what expect_cards does for cards that cannot be used.
   Settings settings_to_run(Processes* processes) const;
 
   /// What the options leave to the plan of a model of so many blocks: with an automatic scheme all that is not stated.

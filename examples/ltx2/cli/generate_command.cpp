@@ -21,6 +21,7 @@
 #include "plan/fit.hpp"
 #include "plan/plan_job.hpp"
 #include "plan/search.hpp"
+#include "runtime/rank_cards.hpp"
 
 namespace ltx2 {
 namespace {
@@ -122,7 +123,7 @@ ExitCode GenerateCommand::run(const std::stop_token& stop, Processes* processes)
   ltxmem::HostResource copies;
   Models models(options_.stated(), copies);
   if (processes != nullptr) processes->expect_alike(models.fingerprints());
-  const std::vector<ltxmem::MemoryBudget> budgets = budgets_of_run(options_.execution, card_bytes_of(settings.device));
+  const std::vector<ltxmem::MemoryBudget> budgets = budgets_of_run(options_.execution, free_card_bytes(settings));
   const GenerateRequest request = options_.request(models.model().config().version);
   const std::size_t image_bytes = condition_image_bytes(request);
   StateFile state(options_.output_path, [&] { return clip_facts(request, models, settings.dtype); });

@@ -56,16 +56,24 @@ class Watchdog {
   std::jthread thread_;
 };
 
-ltxmem::MpiTransport start_mpi(std::chrono::milliseconds deadline) {
+/// The number of this process among those of its machine.
+int find_place_on_machine() {
+  MPI_Comm machine = MPI_COMM_NULL;
+  int place = 0;
+  MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &machine);
+  MPI_Comm_rank(machine, &place);
+  MPI_Comm_free(&machine);
+  return place;
+}
+
+Processes start_mpi(std::chrono::milliseconds deadline) {
   // Processes of many machines take their time to find each other.
   const Watchdog watchdog(std::max<std::chrono::milliseconds>(deadline, std::chrono::minutes(1)), "start");
   int provided = MPI_THREAD_SINGLE;
   MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided);
-  return {MPI_COMM_WORLD, {.deadline = deadline}};
-}
-
-Processes processes_of(const ltxmem::MpiTransport& transport) {
-  return {ltxmem::AnyTransport(transport), [transport](const std::string& reason) { transport.tell_failure(reason); }};
+  const ltxmem::MpiTransport transport(MPI_COMM_WORLD, {.deadline = deadline});
+  return {ltxmem::AnyTransport(transport), [transport](const std::string& reason) { transport.tell_failure(reason); },
+          find_place_on_machine()};
 }
 
 /// Whether all processes come here in time.
@@ -83,7 +91,7 @@ bool all_come(std::chrono::milliseconds time) {
 
 }  // namespace
 
-MpiSession::MpiSession(std::chrono::milliseconds deadline) : processes_(processes_of(start_mpi(deadline))) {}
+MpiSession::MpiSession(std::chrono::milliseconds deadline) : processes_(start_mpi(deadline)) {}
 
 MpiSession::~MpiSession() {
   if (!has_left_) {

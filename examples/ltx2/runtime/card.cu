@@ -43,14 +43,32 @@ Calls make_calls() {
   add_element<bfloat16>(calls);
   add<Linear<bfloat16, float>, Copy<float, bfloat16>, Copy<bfloat16, float>, Copy<std::int32_t, std::int32_t>,
       CopyAsync<std::byte>>(calls);
-  add<AttentionReset, AttentionMerge, Wait, SynchronizeEvent, Synchronize, EnterStep, LeaveStep>(calls);
+  add<AttentionReset, AttentionMerge, Wait, SynchronizeEvent, Synchronize, MakeCurrent, EnterStep, LeaveStep>(calls);
   visit_card_functions([&]<class Fn>() { add<ForEach<Fn>>(calls); });
   return calls;
 }
 
+/// Memory of a card, for any thread.
+class CardMemory {
+ public:
+  explicit CardMemory(const CudaBackend& backend) : device_(backend.device().index), memory_(backend.stream()) {}
+
+  void* allocate(std::size_t bytes, std::size_t alignment) {
+    const ltxmem::CurrentCudaDevice scope(device_);
+    return memory_.allocate(bytes, alignment);
+  }
+  void deallocate(void* pointer, std::size_t bytes, std::size_t alignment) noexcept {
+    memory_.deallocate(pointer, bytes, alignment);
+  }
+
+ private:
+  int device_;
+  ltxmem::CudaResource memory_;
+};
+
 class CudaCard final : public Card {
  public:
-  explicit CudaCard(int index) : backend_(index), memory_(backend_.stream()) {}
+  explicit CudaCard(int index) : backend_(index), memory_(backend_) {}
 
   void perform(const std::type_info& type, const void* call) override {
     static const Calls calls = make_calls();
@@ -58,12 +76,13 @@ class CudaCard final : public Card {
     ltxmem::expects<ltxmem::Error>(known != calls.end(), "no card knows the call ", type.name());
     known->second(backend_, call);
   }
+  ltxmem::StreamRef stream() const noexcept override { return backend_.stream(); }
   ltxmem::ResourceRef memory() noexcept override { return memory_; }
   ltxmem::ResourceRef pinned_memory() noexcept override { return pinned_; }
 
  private:
   CudaBackend backend_;
-  ltxmem::CudaResource memory_;
+  CardMemory memory_;
   ltxmem::PinnedResource pinned_;
 };
 
@@ -72,9 +91,13 @@ class CudaCard final : public Card {
 
 // The functions that the program looks up by name.
 
+extern "C" int ltx2_count_cards() {
+  static_cast<void>(ltxmem::find_cuda_device(0));
+  return ltxmem::cuda_device_count();
+}
+
 extern "C" std::size_t ltx2_free_card_memory(int index) {
-  const ltxmem::CudaDevice device = ltxmem::find_cuda_device(index);
-  ltxmem::cuda::check("cudaSetDevice", cudaSetDevice(device.index));
+  const ltxmem::CurrentCudaDevice scope(ltxmem::find_cuda_device(index).index);
   std::size_t free = 0;
   std::size_t total = 0;
   ltxmem::cuda::check("cudaMemGetInfo", cudaMemGetInfo(&free, &total));

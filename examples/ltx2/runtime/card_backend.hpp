@@ -29,12 +29,14 @@ class Card {
 
   /// Does a call of card_calls.hpp, of that type. Error for one that the library does not know.
   virtual void perform(const std::type_info& type, const void* call) = 0;
+  virtual ltxmem::StreamRef stream() const noexcept = 0;     ///< that it queues its work on
   virtual ltxmem::ResourceRef memory() noexcept = 0;         ///< of the device, in the order of its stream
-  virtual ltxmem::ResourceRef pinned_memory() noexcept = 0;  ///< page-locked memory of the host
+  virtual ltxmem::ResourceRef pinned_memory() noexcept = 0;  ///< page-locked memory of the host, for all cards
 };
 
-/// What a card has free, in bytes. Throws DeviceError, in one sentence, when it cannot be used: no driver, no such
-/// device, one that is too old, or CUDA's libraries are missing; ShapeError in a build without CUDA.
+/// Cards of this machine, and what one has free, in bytes. Throws DeviceError, in one sentence, when it cannot be used:
+/// no driver, no such device, one that is too old, or CUDA's libraries are missing; ShapeError in a build without CUDA.
+int count_cards();
 std::size_t free_card_memory(int index);
 
 /// Computes on a card: what ltxmem::CudaBackend does, for models that nvcc does not compile.
@@ -42,6 +44,9 @@ std::size_t free_card_memory(int index);
 /// CudaBackend lies in a library of its own that is loaded when the first card is asked for. A run on the processor
 /// neither maps nor needs CUDA's libraries (cuBLASLt alone takes 200 MB).
 ///
+/// A copy is another user of the same card, with a listener of its own.
+///
+/// Threads   one at a time, the one that made it or one that has called make_current(), all its copies together
 /// Throws    what CudaBackend does; Cancelled where a step begins
 class CardBackend {
  public:
@@ -54,8 +59,9 @@ class CardBackend {
   ltxmem::ResourceRef pinned_memory() const noexcept { return card_->pinned_memory(); }
 
   Target target() const noexcept { return {}; }
-  /// Nobody else queues work there.
-  ltxmem::StreamRef stream() const noexcept { return {}; }
+  ltxmem::StreamRef stream() const noexcept { return card_->stream(); }
+  /// The calling thread uses it from now on, where another one did.
+  void make_current() { perform(card::MakeCurrent{}); }
   void synchronize() { perform(card::Synchronize{}); }
 
   template <ltxmem::Element T, class Out>
@@ -156,7 +162,7 @@ class CardBackend {
     card_->perform(typeid(Call), &call);
   }
 
-  std::unique_ptr<Card> card_;
+  std::shared_ptr<Card> card_;
   std::stop_token stop_;
   std::function<void(const char*, std::int64_t)> step_listener_;
 };

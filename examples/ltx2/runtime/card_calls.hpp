@@ -140,6 +140,10 @@ struct Synchronize {
   void operator()(auto& backend) const { backend.synchronize(); }
 };
 
+struct MakeCurrent {
+  void operator()(auto& backend) const { backend.make_current(); }
+};
+
 struct EnterStep {
   const char* name;
   std::int64_t index;

@@ -7,6 +7,8 @@
 #include "audio/filters.hpp"
 #include "audio/layers.hpp"
 #include "ltxmem/ops/group_norm.hpp"
+#include "ltxmem/parallel/message_ranks.hpp"
+#include "ltxmem/parallel/tensor_parallel_linear.hpp"
 #include "model/latent_statistics.hpp"
 #include "text/connector.hpp"
 #include "text/feature_extractor.hpp"
@@ -25,12 +27,15 @@ void visit_card_functions(Visit&& visit) {
   all.template operator()<detail::LogMask, detail::RotaryAngles, detail::PromptStatistics, Unnormalise<float, float>,
                           Normalise<float, float>, LeakyRelu, Accumulate, LimitSamples, AntiAliasedSnake,
                           ResampleAndAdd, ChannelsOfMel, Magnitude, LogFloor, RepeatTwice<float>,
-                          ltxmem::detail::GroupMoments, ltxmem::detail::GroupChannelTable>();
+                          ltxmem::detail::GroupMoments, ltxmem::detail::GroupChannelTable,
+                          ltxmem::detail::ReduceRanks<float>, ltxmem::detail::StartSums,
+                          ltxmem::detail::FactorToSquares, ltxmem::detail::SquaresToFactor>();
   const auto element = [&]<class T>() {
     all.template operator()<detail::AddTable<T>, detail::GateHeads<T>, detail::SiluTo<T>, detail::TimestepSinusoid<T>,
                             detail::MultiplyBy<T>, detail::RowExtremes<T>, detail::NormalisePrompt<T>, Patchify<T>,
                             Unpatchify<T>, SpaceToDepthSum<T>, DepthToSpace<T>, BlurDown<T>,
-                            ltxmem::detail::GroupChunkMoments<T>, ltxmem::detail::GroupNormApply<T>>();
+                            ltxmem::detail::GroupChunkMoments<T>, ltxmem::detail::GroupNormApply<T>,
+                            ltxmem::detail::FinishRows<T>>();
   };
   element.template operator()<float>();
   element.template operator()<ltxmem::bfloat16>();

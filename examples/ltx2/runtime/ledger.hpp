@@ -41,7 +41,9 @@ class VirtualResource {
 ///           resource, or where the system refused, what is in use and what the system says is left
 class Ledger {
  public:
-  Ledger(ltxmem::MemorySpace space, ltxmem::ResourceRef upstream) noexcept : space_(space), upstream_(upstream) {
+  /// owner: " of ...", in errors.
+  Ledger(ltxmem::MemorySpace space, ltxmem::ResourceRef upstream, std::string owner = {}) noexcept
+      : space_(space), upstream_(upstream), owner_(std::move(owner)) {
     peak_.space = space;
   }
   Ledger(const Ledger&) = delete;
@@ -111,7 +113,7 @@ class Ledger {
           limit = in_use + std::min(available_host_memory(), available_address_space().value_or(limit));
         }
         const std::string space(ltxmem::memory_space_name(ledger.space_));
-        throw ltxmem::OutOfMemory(sum.name + " in " + space + " memory", bytes, in_use, limit);
+        throw ltxmem::OutOfMemory(sum.name + " in " + space + " memory" + ledger.owner_, bytes, in_use, limit);
       }
     }
 
@@ -141,6 +143,7 @@ class Ledger {
 
   ltxmem::MemorySpace space_;
   ltxmem::ResourceRef upstream_;
+  std::string owner_;
   std::deque<Account> accounts_;  // never moved: references to them are out
   std::size_t current_ = 0;
   ltxmem::MemoryPeak peak_;

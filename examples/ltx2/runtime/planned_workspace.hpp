@@ -44,6 +44,7 @@ class PlannedWorkspace {
   }
 
  private:
+  template <class Backend>
   friend class RankWorkspaces;
 
   /// Returns when the device has done the work: everything that it used is the caller's again.

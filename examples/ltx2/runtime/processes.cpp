@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/processes.hpp"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <nlohmann/json.hpp>
@@ -51,6 +52,22 @@ void Processes::expect_alike(const Settings& mine) const {
   const nlohmann::ordered_json settings = to_json(mine);
   for (const auto& [name, value] : settings.items()) facts.emplace_back("--" + name, value.dump());
   expect_alike(facts);
+}
+
+std::size_t Processes::least(std::size_t mine) const {
+  std::size_t least = mine;
+  for (const std::string& text : all_texts(std::to_string(mine))) {
+    least = std::min(least, static_cast<std::size_t>(std::stoull(text)));
+  }
+  return least;
+}
+
+void Processes::expect_all_can(const std::string& complaint) const {
+  const std::vector<std::string> all = all_texts(complaint);
+  for (std::size_t rank = 0; rank < all.size(); ++rank) {
+    if (all[rank].empty()) continue;
+    throw ltxmem::RankError(static_cast<int>(rank), "rank " + std::to_string(rank) + ": " + all[rank]);
+  }
 }
 
 void Processes::collect(Report& report) const {

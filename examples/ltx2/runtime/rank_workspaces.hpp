@@ -19,17 +19,17 @@
 #include "ltxmem/parallel/planned_communicator.hpp"
 #include "ltxmem/parallel/rank_group.hpp"
 #include "ltxmem/parallel/thread_communicator.hpp"
+#include "runtime/card_messages.hpp"
 #include "runtime/end_process.hpp"
 #include "runtime/planned_workspace.hpp"
 #include "runtime/runtime.hpp"
 
 namespace ltx2 {
 
-/// What some of the working ranks of a run talk through, threads or processes, and their dry run.
-using HostRanks = ltxmem::RankGroup<ltxmem::AnyTransport>;
+/// What some of the working ranks of a plan talk through.
 using PlanRanks = ltxmem::RankGroup<ltxmem::PlannedTransport>;
 
-/// Whom a working rank talks to: a row and a column of the grid that the working ranks form. A card is alone in both.
+/// Whom a working rank talks to: a row and a column of the grid that the working ranks form.
 template <class Ranks>
 struct RankPlace {
   int index;       ///< among the working ranks
@@ -86,13 +86,14 @@ class RankGroups {
 
 /// The working ranks of a run, and exactly the memory that a plan of each asks for, for as long as they run the planned
 /// body again and again. They are threads, or processes, of which this is one; one rank alone works in the calling
-/// thread, and so does that of a process.
+/// thread, and so does that of a process. Backend: of the device that computes, the processor or a card for each rank.
 ///
 /// Threads   one per working rank while a body runs, with an equal part of the run's threads for its backend; a process
 ///           has all of its own for its rank
 /// Throws    what a body throws when one rank works alone; of several, RankError that names the rank at fault, what it
 ///           or the rank that noticed was doing and in which step; Cancelled. Every rank of this process has left by
 ///           then; a thread that does not within ten seconds ends the process (end_process)
+template <class Backend>
 class RankWorkspaces {
  public:
   /// Plans of the working ranks, in order.
@@ -138,38 +139,43 @@ class RankWorkspaces {
         [](const PlannedWorkspace& workspace, const Runtime::Plan& plan) { return workspace.holds(plan); });
   }
 
-  /// Runs body(place, backend, workspace) on every working rank, unless this is a dry run. Backend: of the device that
-  /// computes; a card is one rank.
-  template <class Backend, class Body>
+  /// Runs body(place, backend, workspace) on every working rank, unless this is a dry run.
+  template <class Body>
   void run(const Plans& plans, Body&& body) {
     runtime_.note(plans);
     runtime_.note_ranks(plans);
     if (runtime_.is_plan()) return;
-    if constexpr (std::is_same_v<Backend, HostBackend>) {
-      run_on_host(plans, body);
-    } else {
-      workspaces_.front().run_on(*runtime_.card_, plans.front(), [&](Backend& backend, ltxmem::Workspace& workspace) {
-        ltxmem::SingleRank alone;
-        body(RankPlace<ltxmem::SingleRank>{0, alone, alone, alone, alone}, backend, workspace);
-      });
+    try {
+      run_ranks(plans, body);
+    } catch (...) {
+      // Messages that nobody takes any more must not outlive the rows that they point to.
+      for (Runtime::RankCard& card : runtime_.cards_) card.messages.reset();
+      throw;
     }
   }
 
  private:
+  static constexpr bool has_cards = std::is_same_v<Backend, CardBackend>;
+  /// What the rows of a rank travel by: cards have memories of their own.
+  using Transport = std::conditional_t<has_cards, CardTransport, ltxmem::AnyTransport>;
+
   template <class Body>
-  void run_on_host(const Plans& plans, Body&& body) {
-    const auto run_rank = [&](const ltxmem::AnyTransport& transport, HostBackend& backend) {
-      RankGroups groups(ltxmem::MessageRanks<ltxmem::AnyTransport>(transport), settings());
+  void run_ranks(const Plans& plans, Body&& body) {
+    const auto run_rank = [&](const Transport& transport, Backend& backend) {
+      RankGroups groups(ltxmem::MessageRanks<Transport>(transport), settings());
       const auto index = static_cast<std::size_t>(groups.place().index);
-      workspaces_[index].run_on(backend, plans[index], [&](HostBackend&, ltxmem::Workspace& workspace) {
+      workspaces_[index].run_on(backend, plans[index], [&](Backend&, ltxmem::Workspace& workspace) {
         body(groups.place(), backend, workspace);
       });
       return groups.link_bytes();
     };
-    const auto run_one_of_many = [&](const ltxmem::AnyTransport& transport) {
-      const int rank = transport.rank();
-      if (rank < settings().first_working()) return;
-      const std::int64_t bytes = blaming(rank, [&] { return run_rank(transport, at(rank).backend); });
+    const auto run_one_of_many = [&](const ltxmem::AnyTransport& meeting) {
+      const int rank = meeting.rank();
+      if (rank < first_present()) return;
+      const std::int64_t bytes = blaming(rank, [&] {
+        const Transport transport = connect(meeting);
+        return rank < settings().first_working() ? 0 : run_rank(transport, at(rank).backend);
+      });
       std::vector<StageReport>& stages = runtime_.report_.stages;
       if (!stages.empty()) stages.back().ranks[static_cast<std::size_t>(rank)].measured_message_bytes += bytes;
     };
@@ -181,20 +187,57 @@ class RankWorkspaces {
     const auto grace =
         std::clamp<std::chrono::milliseconds>(settings().deadline, std::chrono::seconds(2), std::chrono::seconds(10));
     ltxmem::ThreadGroup group(settings().count, {settings().deadline, grace, end_process});
-    const auto transport = [&](int rank) { return ltxmem::AnyTransport(ltxmem::ThreadTransport(group, rank)); };
+    const auto meeting = [&](int rank) { return ltxmem::AnyTransport(ltxmem::ThreadTransport(group, rank)); };
     if (settings().count == 1) {
-      run_rank(transport(0), runtime_.backend_);
+      run_rank(connect(meeting(0)), own_backend());
       return;
     }
-    for (int rank = settings().first_working(); rank < settings().count; ++rank) add_backend(rank);
-    ltxmem::run_on_threads(group, [&](int rank) { run_one_of_many(transport(rank)); });
+    for (int rank = first_present(); rank < settings().count; ++rank) add_backend(rank);
+    ltxmem::run_on_threads(group, [&](int rank) { run_one_of_many(meeting(rank)); });
+  }
+
+  /// Every card is one of those that send each other messages, whether it works or not.
+  int first_present() const noexcept { return has_cards ? 0 : settings().first_working(); }
+
+  /// How the rows of a rank travel, in the thread that works for it from now on.
+  Transport connect(const ltxmem::AnyTransport& meeting) {
+    if constexpr (!has_cards) {
+      return meeting;
+    } else {
+      const int rank = meeting.rank();
+      Runtime::RankCard& card = runtime_.card_of(rank);
+      card.backend.make_current();
+      if (meeting.size() == 1) return {meeting, nullptr};
+      if (card.messages == nullptr) {
+        at(rank).step = "meeting of the cards";
+        card.messages = join_cards(meeting);
+      } else {
+        card.messages->wait_by(wait_as(meeting));
+      }
+      return {meeting, card.messages.get()};
+    }
+  }
+
+  Backend& own_backend() {
+    if constexpr (has_cards) {
+      return *runtime_.card_;
+    } else {
+      return runtime_.backend_;
+    }
+  }
+  static Backend make_backend(Runtime& runtime, int rank) {
+    if constexpr (has_cards) {
+      return runtime.card_of(rank).backend;
+    } else {
+      return HostBackend({.threads = threads(runtime), .stop = runtime.stop()});
+    }
   }
 
   /// A rank's backend, and where it is in its work.
   struct Working {
-    explicit Working(const Runtime& runtime) : backend({.threads = threads(runtime), .stop = runtime.stop()}) {}
+    Working(Runtime& runtime, int rank) : backend(make_backend(runtime, rank)) {}
 
-    HostBackend backend;
+    Backend backend;
     const char* step = "";
     std::string block;
   };
@@ -207,7 +250,7 @@ class RankWorkspaces {
   Working& at(int rank) { return working_.at(rank); }
 
   void add_backend(int rank) {
-    const auto [place, is_new] = working_.try_emplace(rank, runtime_);
+    const auto [place, is_new] = working_.try_emplace(rank, runtime_, rank);
     if (!is_new) return;
     Working& working = place->second;
     working.backend.on_step([this, rank, &working](const char* name, std::int64_t index) {

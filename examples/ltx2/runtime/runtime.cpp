@@ -4,32 +4,40 @@
 
 #include <utility>
 
+#include "runtime/rank_cards.hpp"
+
 namespace ltx2 {
 
 using ltxmem::MemorySpace;
 
-namespace {
-
-std::unique_ptr<CardBackend> card_of(const ltxmem::Device& device, const std::stop_token& stop) {
-  return device.kind == ltxmem::DeviceKind::cpu ? nullptr : std::make_unique<CardBackend>(device.index, stop);
+std::deque<Runtime::RankCard> Runtime::cards_of(const Settings& settings, const std::stop_token& stop) {
+  std::deque<RankCard> cards;
+  if (settings.device.kind == ltxmem::DeviceKind::cpu) return cards;
+  const std::vector<int> indices = card_indices(settings);
+  // The first one last: it stays current in this thread.
+  for (auto index = indices.rbegin(); index != indices.rend(); ++index) cards.emplace_front(*index, stop);
+  return cards;
 }
 
-}  // namespace
-
 Runtime::Runtime(const Settings& settings, std::stop_token stop, const MemoryLimits& limits)
-    : card_(card_of(settings.device, stop)),
-      device_limit_(card_ ? card_->memory() : ltxmem::ResourceRef(host_resource_), limits.device, "device budget"),
-      host_limit_(card_ ? card_->pinned_memory() : ltxmem::ResourceRef(host_resource_), limits.host, "host budget"),
+    : cards_(cards_of(settings, stop)),
+      card_(cards_.empty() ? nullptr : &cards_.front().backend),
+      device_limit_(card_ != nullptr ? card_->memory() : ltxmem::ResourceRef(host_resource_), limits.device, "device budget"),
+      host_limit_(card_ != nullptr ? card_->pinned_memory() : ltxmem::ResourceRef(host_resource_), limits.host, "host budget"),
       ledgers_{Ledger(MemorySpace::device, device_limit_), Ledger(MemorySpace::pinned, host_limit_),
                Ledger(MemorySpace::host, host_limit_)},
       stop_(std::move(stop)),
       backend_({.threads = settings.threads, .stop = stop_}) {
   report_.settings = settings;
-  add_rank_devices(host_resource_);
+  add_rank_devices([&](int rank) -> ltxmem::ResourceRef {
+    if (card_ == nullptr) return host_resource_;
+    return card_of(rank).backend.memory();
+  });
 }
 
 Runtime::Runtime(const Settings& settings, const DryRun& dry_run)
-    : device_limit_(virtual_resource_, MemoryLimits().device),
+    : card_(nullptr),
+      device_limit_(virtual_resource_, MemoryLimits().device),
       host_limit_(virtual_resource_, MemoryLimits().host),
       ledgers_{Ledger(MemorySpace::device, device_limit_), Ledger(MemorySpace::pinned, host_limit_),
                Ledger(MemorySpace::host, host_limit_)},
@@ -38,13 +46,13 @@ Runtime::Runtime(const Settings& settings, const DryRun& dry_run)
       dry_run_(dry_run) {
   report_.settings = settings;
   report_.is_plan = true;
-  add_rank_devices(virtual_resource_);
+  add_rank_devices([&](int) -> ltxmem::ResourceRef { return virtual_resource_; });
 }
 
-void Runtime::add_rank_devices(ltxmem::ResourceRef upstream) {
+void Runtime::add_rank_devices(const std::function<ltxmem::ResourceRef(int rank)>& memory_of) {
   expect_workable(settings().ranks);
   for (int rank = 1; rank < settings().ranks.count; ++rank) {
-    rank_devices_.emplace_back(upstream, device_limit_.limit_bytes());
+    rank_devices_.emplace_back(memory_of(rank), device_limit_.limit_bytes(), rank);
   }
 }
 

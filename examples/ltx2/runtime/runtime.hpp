@@ -19,6 +19,7 @@
 #include "ltxmem/memory/host_resource.hpp"
 #include "ltxmem/memory/limiting_resource.hpp"
 #include "runtime/card_backend.hpp"
+#include "runtime/card_messages.hpp"
 #include "runtime/device_target.hpp"
 #include "runtime/host_work.hpp"
 #include "runtime/ledger.hpp"
@@ -155,16 +156,25 @@ class Runtime : private HostWork::Source {
 
  private:
   friend class PlannedWorkspace;
+  template <class Backend>
   friend class RankWorkspaces;
   friend class Stage;
 
   /// Memory of a rank's device. That of rank 0 is the device of everything that ranks do not share.
   struct RankDevice {
-    RankDevice(ltxmem::ResourceRef upstream, std::size_t limit_bytes)
-        : limit(upstream, limit_bytes, "device budget"), ledger(ltxmem::MemorySpace::device, limit) {}
+    RankDevice(ltxmem::ResourceRef upstream, std::size_t limit_bytes, int rank)
+        : limit(upstream, limit_bytes, "device budget"),
+          ledger(ltxmem::MemorySpace::device, limit, " of rank " + std::to_string(rank)) {}
 
     ltxmem::LimitingResource limit;
     Ledger ledger;
+  };
+  /// The card of a rank, and its messages to those of other ranks once they have met.
+  struct RankCard {
+    RankCard(int index, const std::stop_token& stop) : backend(index, stop) {}
+
+    CardBackend backend;
+    std::unique_ptr<CardMessages> messages{};
   };
 
   static SpaceBytes peaks(const ltxmem::Workspace& workspace) noexcept {
@@ -192,7 +202,11 @@ class Runtime : private HostWork::Source {
     const bool is_other = space == ltxmem::MemorySpace::device && rank > 0;
     return is_other ? rank_devices_[static_cast<std::size_t>(rank - 1)].ledger : ledger(space);
   }
-  void add_rank_devices(ltxmem::ResourceRef upstream);
+  static std::deque<RankCard> cards_of(const Settings& settings, const std::stop_token& stop);
+  /// Of a rank in this process.
+  RankCard& card_of(int rank) { return cards_.at(settings().ranks.processes != nullptr ? 0 : static_cast<std::size_t>(rank)); }
+  /// memory_of(rank): what its ledger counts.
+  void add_rank_devices(const std::function<ltxmem::ResourceRef(int rank)>& memory_of);
   /// The rank whose ledger gives the largest number.
   int fullest_rank(ltxmem::MemorySpace space, const std::function<std::size_t(const Ledger&)>& bytes);
   /// Adds what is about to be done, by one or by several at once, to the open stage.
@@ -202,7 +216,8 @@ class Runtime : private HostWork::Source {
 
   ltxmem::HostResource host_resource_;
   VirtualResource virtual_resource_;
-  std::unique_ptr<CardBackend> card_;  ///< null where the processor computes, and in a dry run
+  std::deque<RankCard> cards_;  ///< of this process' ranks; none where the processor computes, and in a dry run
+  CardBackend* card_;           ///< the first of them, or null
   ltxmem::LimitingResource device_limit_;
   ltxmem::LimitingResource host_limit_;
   std::array<Ledger, ltxmem::memory_spaces.size()> ledgers_;

@@ -67,8 +67,10 @@ class TransformerModel::BoundTo final : public Bound {
         }
         pass(transformer_, backend, place, shares, *kept, input, output, workspace);
       };
-      workspaces_->template run<Backend>(plans, body);
-      if (processes != nullptr) gather_outputs(runtime_.backend(), *processes, written_rows(shares.video), written_rows(shares.audio), output);
+      workspaces_->run(plans, body);
+      if (processes != nullptr) {
+        gather_outputs(runtime_.backend(), *processes, written_rows(shares.video), written_rows(shares.audio), output);
+      }
       if (input.prefix.role == SharedPrefix::Role::save) has_prefix_ = true;
     } catch (...) {
       forget();
@@ -116,7 +118,7 @@ class TransformerModel::BoundTo final : public Bound {
 
   std::vector<Runtime::Plan> plan_anew(const TransformerInput& input, const TransformerOutput& output) const {
     const Shares shares = shares_of(input);
-    return RankWorkspaces::plan(
+    return RankWorkspaces<Backend>::plan(
         runtime_, [&](int index) { return kind_of(index, shares); },
         [&](RankPlace<PlanRanks> place, PlanBackend& backend, ltxmem::Workspace& workspace) {
           Kept<PlanBackend> kept(backend, *this, place, input, shares, workspace);
@@ -250,7 +252,7 @@ class TransformerModel::BoundTo final : public Bound {
   TransformerWeights weights_;
   Transformer<T, Backend> transformer_;
   Transformer<T, PlanBackend> dry_;
-  std::optional<RankWorkspaces> workspaces_;
+  std::optional<RankWorkspaces<Backend>> workspaces_;
   std::vector<std::unique_ptr<Kept<Backend>>> kept_;  // by working rank; go before their memory
   bool has_prefix_ = false;
   mutable std::map<std::vector<std::int64_t>, std::vector<Runtime::Plan>> plans_;  ///< by shapes_of

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <concepts>
+#include <functional>
 #include <memory>
 #include <utility>
 
@@ -16,12 +17,16 @@ namespace detail {
 struct CallingThread {};
 }  // namespace detail
 
-/// A transport for rows that the calling thread reads and writes, whatever the backend: threads, MPI.
+/// A transport for rows that the calling thread reads and writes, whatever the backend: threads, MPI. Its ranks may send
+/// each other messages by other means too: transport.watch(operation, peer, has_come) waits for one of those, as finish
+/// does for its own.
 template <class T>
-concept HostTransport = MessageTransport<T> && requires(const T& transport, detail::CallingThread& thread,
-                                                        const RankMessages& messages, typename T::Request& request) {
+concept HostTransport =
+    MessageTransport<T> && requires(const T& transport, detail::CallingThread& thread, const RankMessages& messages,
+                                    typename T::Request& request, bool (*has_come)()) {
   { transport.post(thread, messages) } -> std::same_as<typename T::Request>;
   transport.finish(thread, request);
+  transport.watch(messages.operation, messages.from, has_come);
 };
 
 /// Any HostTransport behind one type, for a program whose ranks are threads or processes as it is started. Itself one;
@@ -63,6 +68,9 @@ class AnyTransport {
   void finish(Backend&, Request& request) const {
     if (request.pending_) transport_->finish(*request.pending_);
   }
+  void watch(RankOperation operation, int peer, const std::function<bool()>& has_come) const {
+    transport_->watch(operation, peer, has_come);
+  }
 
  private:
   struct Interface {
@@ -75,6 +83,7 @@ class AnyTransport {
     virtual std::chrono::milliseconds deadline() const noexcept = 0;
     virtual std::unique_ptr<Pending> post(const RankMessages& messages) const = 0;
     virtual void finish(Pending& pending) const = 0;
+    virtual void watch(RankOperation operation, int peer, const std::function<bool()>& has_come) const = 0;
   };
 
   template <class Transport>
@@ -95,6 +104,9 @@ class AnyTransport {
     void finish(Pending& pending) const override {
       detail::CallingThread thread;
       transport.finish(thread, static_cast<Held&>(pending).request);
+    }
+    void watch(RankOperation operation, int peer, const std::function<bool()>& has_come) const override {
+      transport.watch(operation, peer, has_come);
     }
 
     Transport transport;

@@ -129,16 +129,16 @@ class MpiTransport {
         if (done.is_receive) check_length(messages, status, done.bytes);
         continue;
       }
-      leave_if_told(messages, peer);
-      answer(peer);
-      if (Clock::now() - began >= shared_->deadline) {
-        const int culprit = last_awaited(messages, peer);
-        fail(messages, peer, culprit,
-             "rank " + std::to_string(culprit) + " did not come within " + std::to_string(shared_->deadline.count()) +
-                 " ms");
-      }
-      pause(began);
+      wait_more(messages, peer, began);
     }
+  }
+
+  /// Waits for a message that travels by other means, until has_come(), with the deadline and the errors of messages of
+  /// this communicator: so ranks that wait for either know of each other.
+  template <class HasCome>
+  void watch(RankOperation operation, int peer, HasCome&& has_come) const {
+    const auto began = Clock::now();
+    while (!has_come()) wait_more({.operation = operation}, peer, began);
   }
 
   /// Tells the others that this rank leaves, and why: they throw a RankError that names it. For whoever catches an
@@ -190,6 +190,19 @@ class MpiTransport {
     } else {
       std::this_thread::sleep_for(std::chrono::microseconds(50));
     }
+  }
+
+  /// One look at what the others say, of a rank that waits for a peer.
+  void wait_more(const RankMessages& messages, int peer, Clock::time_point began) const {
+    leave_if_told(messages, peer);
+    answer(peer);
+    if (Clock::now() - began >= shared_->deadline) {
+      const int culprit = last_awaited(messages, peer);
+      fail(messages, peer, culprit,
+           "rank " + std::to_string(culprit) + " did not come within " + std::to_string(shared_->deadline.count()) +
+               " ms");
+    }
+    pause(began);
   }
 
   [[noreturn]] void leave(const RankMessages& messages, int peer, int culprit, const std::string& reason) const {

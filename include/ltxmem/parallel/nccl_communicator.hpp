@@ -4,11 +4,13 @@
 
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include <nccl.h>
 
@@ -26,15 +28,20 @@ class NcclError : public DeviceError {
   using DeviceError::DeviceError;
 };
 
+/// wait(operation, peer, has_happened) returns once has_happened(), which it asks again and again, or throws.
+using NcclWait = std::function<void(RankOperation operation, int peer, const std::function<bool()>& has_happened)>;
+
 struct NcclOptions {
   std::chrono::milliseconds deadline = std::chrono::seconds(60);  ///< of every wait, and of the meeting of the ranks
+  /// How to wait, instead of until the deadline: HostTransport::watch of ranks that can also reach each other otherwise.
+  NcclWait wait{};
 };
 
 /// Messages of one NCCL communicator, on a stream of their own that starts each after the work already given to the
 /// backend.
 ///
 /// The communicator does not block: whatever is under way is asked for until the deadline, after which it is aborted.
-/// Nobody knows who waits for whom, so the peer is blamed.
+/// By itself it does not know who waits for whom, so the peer is blamed.
 class NcclTransport {
  public:
   /// One that goes unfinished stays under way; its rows should not go before the transport.
@@ -51,12 +58,15 @@ class NcclTransport {
 
   /// All ranks call this with the id that one of them got from ncclGetUniqueId, each with its device current.
   NcclTransport(const ncclUniqueId& id, int rank, int size, NcclOptions options)
-      : state_(make_state(rank, size, options)) {
+      : state_(make_state(rank, size, std::move(options))) {
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 0;
     check(ncclCommInitRankConfig(&state_->comm, size, id, rank, &config), "ncclCommInitRankConfig");
-    settle(RankOperation::barrier, rank);
+    settle(RankOperation::barrier, (rank + 1) % size);
   }
+
+  /// From now on, see NcclOptions::wait.
+  void wait_by(NcclWait wait) { state_->wait = std::move(wait); }
 
   int rank() const noexcept { return state_->rank; }
   int size() const noexcept { return state_->size; }
@@ -94,15 +104,11 @@ class NcclTransport {
   template <class Backend>
   void finish(Backend&, Request& request) const {
     if (!request.done_) return;
-    const auto began = Clock::now();
-    while (!request.done_->has_happened()) {
-      ncclResult_t state = ncclSuccess;
-      check(ncclCommGetAsyncError(state_->comm, &state), "ncclCommGetAsyncError");
-      if (state != ncclSuccess && state != ncclInProgress) {
-        give_up(request.operation_, request.peer_, ncclGetErrorString(state));
-      }
-      wait_more(began, request.operation_, request.peer_);
-    }
+    await(request.operation_, request.peer_, [&] {
+      if (request.done_->has_happened()) return true;
+      static_cast<void>(is_settled(request.operation_, request.peer_));  // a failure ends the wait
+      return false;
+    });
     request.done_.reset();
   }
 
@@ -110,8 +116,12 @@ class NcclTransport {
   using Clock = std::chrono::steady_clock;
 
   struct State {
-    State(int own_rank, int ranks, std::chrono::milliseconds longest)
-        : rank(own_rank), size(ranks), deadline(longest), memory(stream.ref()) {
+    State(int own_rank, int ranks, NcclOptions options)
+        : rank(own_rank),
+          size(ranks),
+          deadline(options.deadline),
+          wait(std::move(options.wait)),
+          memory(stream.ref()) {
       token = memory.allocate(2, buffer_alignment);
     }
     State(const State&) = delete;
@@ -124,15 +134,16 @@ class NcclTransport {
     int rank;
     int size;
     std::chrono::milliseconds deadline;
+    NcclWait wait;
     CudaStream stream;
     CudaResource memory;
     void* token = nullptr;  ///< sent and received by a barrier
     ncclComm_t comm = nullptr;
   };
 
-  static std::unique_ptr<State> make_state(int rank, int size, const NcclOptions& options) {
+  static std::unique_ptr<State> make_state(int rank, int size, NcclOptions options) {
     expects(size >= 1 && rank >= 0 && rank < size, "nccl communicator: rank ", rank, " of ", size);
-    return std::make_unique<State>(rank, size, options.deadline);
+    return std::make_unique<State>(rank, size, std::move(options));
   }
 
   void check(ncclResult_t status, const char* call) const {
@@ -141,30 +152,39 @@ class NcclTransport {
                     ")");
   }
 
-  [[noreturn]] void give_up(RankOperation operation, int peer, const std::string& reason) const {
-    static_cast<void>(ncclCommAbort(state_->comm));
-    state_->comm = nullptr;
+  [[noreturn]] void fail(RankOperation operation, int peer, const std::string& reason) const {
     throw RankError(peer, "rank " + std::to_string(rank()) + ": " + rank_operation_name(operation) + " with rank " +
                               std::to_string(peer) + ": " + reason);
   }
 
-  void wait_more(Clock::time_point began, RankOperation operation, int peer) const {
-    if (Clock::now() - began >= state_->deadline) {
-      give_up(operation, peer, "did not come within " + std::to_string(state_->deadline.count()) + " ms");
+  /// Returns once has_happened(); a wait that ends otherwise ends the communicator.
+  template <class HasHappened>
+  void await(RankOperation operation, int peer, const HasHappened& has_happened) const {
+    try {
+      if (state_->wait) return state_->wait(operation, peer, has_happened);
+      const auto began = Clock::now();
+      while (!has_happened()) {
+        if (Clock::now() - began >= state_->deadline) {
+          fail(operation, peer, "did not come within " + std::to_string(state_->deadline.count()) + " ms");
+        }
+        std::this_thread::yield();
+      }
+    } catch (...) {
+      static_cast<void>(ncclCommAbort(state_->comm));
+      state_->comm = nullptr;
+      throw;
     }
-    std::this_thread::yield();
   }
 
-  /// Until the call before, which does not block, has taken effect.
+  /// Whether the call before, which does not block, has taken effect.
+  bool is_settled(RankOperation operation, int peer) const {
+    ncclResult_t state = ncclSuccess;
+    check(ncclCommGetAsyncError(state_->comm, &state), "ncclCommGetAsyncError");
+    if (state != ncclSuccess && state != ncclInProgress) fail(operation, peer, ncclGetErrorString(state));
+    return state == ncclSuccess;
+  }
   void settle(RankOperation operation, int peer) const {
-    const auto began = Clock::now();
-    for (;;) {
-      ncclResult_t state = ncclSuccess;
-      check(ncclCommGetAsyncError(state_->comm, &state), "ncclCommGetAsyncError");
-      if (state == ncclSuccess) return;
-      if (state != ncclInProgress) give_up(operation, peer, ncclGetErrorString(state));
-      wait_more(began, operation, peer);
-    }
+    await(operation, peer, [&] { return is_settled(operation, peer); });
   }
 
   std::unique_ptr<State> state_;
@@ -180,7 +200,7 @@ class NcclTransport {
 class NcclCommunicator : public MessageRanks<NcclTransport> {
  public:
   NcclCommunicator(const ncclUniqueId& id, int rank, int size, NcclOptions options = {})
-      : MessageRanks(NcclTransport(id, rank, size, options)) {}
+      : MessageRanks(NcclTransport(id, rank, size, std::move(options))) {}
 };
 
 }  // namespace ltxmem

@@ -19,17 +19,23 @@ namespace ltxmem {
 
 namespace detail {
 
+/// A function of rows in which a device has a thread for every so many columns: neighbours read and write neighbours.
+inline constexpr std::int64_t row_parts = 256;
+
 /// y = residual + gate * activation(sums), a row at a time: what a linear operation does to sums of its own.
 template <class Out>
 struct FinishRows {
+  static constexpr std::int64_t parts = row_parts;
   TensorView<const float, 2> sums;
   LinearEpilogue<Out> epilogue;
   TensorView<Out, 2> y;
 
-  LTXMEM_HOST_DEVICE void operator()(std::int64_t row) const {
+  LTXMEM_HOST_DEVICE void operator()(std::int64_t row) const { columns(row, 0, 1); }
+  LTXMEM_HOST_DEVICE void part(std::int64_t row, std::int64_t first) const { columns(row, first, parts); }
+  LTXMEM_HOST_DEVICE void columns(std::int64_t row, std::int64_t first, std::int64_t step) const {
     const TokenRows& gate = epilogue.gate;
     const std::int64_t gate_row = gate.index.empty() ? 0 : gate.index(row);
-    for (std::int64_t column = 0; column < y.extent(1); ++column) {
+    for (std::int64_t column = first; column < y.extent(1); column += step) {
       float value = activate(epilogue.activation, sums(row, column));
       if (!gate.rows.empty()) value *= gate.rows(gate_row, column);
       if (!epilogue.residual.empty()) value += static_cast<float>(epilogue.residual(row, column));
@@ -40,11 +46,14 @@ struct FinishRows {
 
 /// to = from, or zeros: the share of a rank that has no inputs.
 struct StartSums {
+  static constexpr std::int64_t parts = row_parts;
   TensorView<const float, 2> from;
   TensorView<float, 2> to;
 
-  LTXMEM_HOST_DEVICE void operator()(std::int64_t row) const {
-    for (std::int64_t column = 0; column < to.extent(1); ++column) {
+  LTXMEM_HOST_DEVICE void operator()(std::int64_t row) const { columns(row, 0, 1); }
+  LTXMEM_HOST_DEVICE void part(std::int64_t row, std::int64_t first) const { columns(row, first, parts); }
+  LTXMEM_HOST_DEVICE void columns(std::int64_t row, std::int64_t first, std::int64_t step) const {
+    for (std::int64_t column = first; column < to.extent(1); column += step) {
       to(row, column) = from.empty() ? 0.0F : from(row, column);
     }
   }

@@ -147,15 +147,36 @@ class ThreadGroup {
     changed_.wait_until(lock, std::chrono::steady_clock::now() + options_.deadline,
                         [&] { return is_done() || (failure_ && end.state == End::State::waiting); });
     if (end.state == End::State::moving) changed_.wait(lock, is_done);
-    if (!is_done()) {
-      if (!failure_) {
-        const int culprit = last_awaited(rank);
-        note(culprit, "rank " + std::to_string(culprit) + " did not come within " +
-                          std::to_string(options_.deadline.count()) + " ms");
-      }
-      leave(rank, end.operation, end.peer);
-    }
+    if (!is_done()) give_up(rank, end.operation, end.peer);
     waits_for_[static_cast<std::size_t>(rank)] = nobody;
+  }
+
+  template <class HasCome>
+  void watch(int rank, RankOperation operation, int peer, HasCome&& has_come) {
+    const auto until = std::chrono::steady_clock::now() + options_.deadline;
+    {
+      const std::lock_guard lock(mutex_);
+      waits_for_[static_cast<std::size_t>(rank)] = peer;
+    }
+    while (!has_come()) {
+      {
+        const std::lock_guard lock(mutex_);
+        if (failure_ || std::chrono::steady_clock::now() >= until) give_up(rank, operation, peer);
+      }
+      std::this_thread::yield();
+    }
+    const std::lock_guard lock(mutex_);
+    waits_for_[static_cast<std::size_t>(rank)] = nobody;
+  }
+
+  /// Of a rank that has waited in vain: because of the failure that is known, or the rank that all wait for.
+  [[noreturn]] void give_up(int rank, RankOperation operation, int peer) {
+    if (!failure_) {
+      const int culprit = last_awaited(rank);
+      note(culprit, "rank " + std::to_string(culprit) + " did not come within " +
+                        std::to_string(options_.deadline.count()) + " ms");
+    }
+    leave(rank, operation, peer);
   }
 
   /// The rank at the end of the chain of who waits for whom; when that is a ring, the first of it.
@@ -251,6 +272,13 @@ class ThreadTransport {
       group_->await(rank_, *end);
       end.reset();
     }
+  }
+
+  /// Waits for a message that travels by other means, until has_come(), with the deadline and the errors of messages of
+  /// this group: so ranks that wait for either know of each other.
+  template <class HasCome>
+  void watch(RankOperation operation, int peer, HasCome&& has_come) const {
+    group_->watch(rank_, operation, peer, has_come);
   }
 
  private:

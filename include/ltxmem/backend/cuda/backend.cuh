@@ -33,7 +33,7 @@ namespace ltxmem {
 ///           128 or 256 in 16 bits and at addresses that are multiples of 16 bytes runs on the matrix units and rounds
 ///           its weights to T; every other one runs in fp32
 /// Memory    scratch comes from the arenas handed to the operations, by the formulas of CudaTarget
-/// Threads   one caller at a time, the one that made the backend or one where its device is current
+/// Threads   one caller at a time, the one that made the backend or one where its device is current: make_current()
 /// Throws    DeviceError without a usable device; CudaError from the first call that notices a failure
 class CudaBackend {
  public:
@@ -41,9 +41,11 @@ class CudaBackend {
   /// None: has happened.
   using Event = std::shared_ptr<const CudaEvent>;
 
-  explicit CudaBackend(int device = 0) : device_(make_current(find_cuda_device(device))) {}
+  explicit CudaBackend(int device = 0) : device_(made_current(find_cuda_device(device))) {}
 
   const CudaDevice& device() const noexcept { return device_; }
+  /// In the calling thread.
+  void make_current() const { static_cast<void>(made_current(device_)); }
   Target target() const noexcept { return {}; }
   StreamRef stream() const noexcept { return stream_.ref(); }
   /// The calling thread waits for everything given to the backend, copies included.
@@ -219,7 +221,7 @@ class CudaBackend {
   void end_repeated() noexcept {}
 
  private:
-  static CudaDevice make_current(CudaDevice device) {
+  static CudaDevice made_current(CudaDevice device) {
     cuda::check("cudaSetDevice", cudaSetDevice(device.index));
     return device;
   }

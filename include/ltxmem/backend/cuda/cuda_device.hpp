@@ -20,6 +20,21 @@ struct CudaDevice {
   std::size_t memory_bytes = 0;
 };
 
+/// Makes a device current in the calling thread for its life.
+class CurrentCudaDevice {
+ public:
+  explicit CurrentCudaDevice(int device) {
+    cuda::check("cudaGetDevice", cudaGetDevice(&before_));
+    cuda::check("cudaSetDevice", cudaSetDevice(device));
+  }
+  CurrentCudaDevice(const CurrentCudaDevice&) = delete;
+  CurrentCudaDevice& operator=(const CurrentCudaDevice&) = delete;
+  ~CurrentCudaDevice() { static_cast<void>(cudaSetDevice(before_)); }
+
+ private:
+  int before_ = 0;
+};
+
 /// Devices that the driver offers; 0 for every reason why there is none, a missing or too old driver included.
 inline int cuda_device_count() noexcept {
   int count = 0;

@@ -43,7 +43,7 @@ class PeerResource {
                          buffer_alignment);
     void* pointer = nullptr;
     if (bytes == 0) return pointer;
-    const Current scope(device_);
+    const CurrentCudaDevice scope(device_);
     cuda::check_allocation("cudaMalloc", cudaMalloc(&pointer, bytes), what.c_str(), bytes);
     return pointer;
   }
@@ -52,21 +52,6 @@ class PeerResource {
   }
 
  private:
-  /// Makes a device current for its life.
-  class Current {
-   public:
-    explicit Current(int device) {
-      cuda::check("cudaGetDevice", cudaGetDevice(&before_));
-      cuda::check("cudaSetDevice", cudaSetDevice(device));
-    }
-    Current(const Current&) = delete;
-    Current& operator=(const Current&) = delete;
-    ~Current() { static_cast<void>(cudaSetDevice(before_)); }
-
-   private:
-    int before_ = 0;
-  };
-
   int device_;
   bool is_direct_ = false;
 };
