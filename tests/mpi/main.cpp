@@ -128,6 +128,29 @@ void stalled() {
   });
 }
 
+/// The same where messages travel by other means: rank 0 waits for one of those, the others for messages of MPI.
+void watches() {
+  MPI_Barrier(MPI_COMM_WORLD);
+  MpiCommunicator ranks(MPI_COMM_WORLD, {.deadline = 1s});
+  const MpiTransport& transport = ranks.transport();
+  Cpu backend;
+  const int last = ranks.size() - 1;
+  int asked = 0;
+  transport.watch(RankOperation::exchange, last, [&] { return ++asked == 3; });
+  must(asked == 3, "a message that has come is waited for");
+  if (ranks.rank() == last) {
+    std::this_thread::sleep_for(3500ms);
+    return;
+  }
+  test::Rows<float> rows(1, 1);
+  must_blame_the_last(ranks, "rank " + std::to_string(last) + " did not come within 1000 ms", [&] {
+    const int peer = ranks.rank() + 1;
+    if (ranks.rank() == 0) transport.watch(RankOperation::exchange, peer, [] { return false; });
+    auto handle = ranks.exchange(backend, peer, TensorView<const float, 2>(), peer, rows.view());
+    ranks.wait(backend, handle);
+  });
+}
+
 /// The last rank leaves with an error of its own; the deadline is far away.
 void throws() {
   MpiCommunicator ranks(MPI_COMM_WORLD, {.deadline = 60s});
@@ -166,6 +189,7 @@ int main(int argc, char** argv) {
   const std::map<std::string, void (*)()> cases{{"conforms", ltxmem::conforms},
                                                 {"attention", ltxmem::attention},
                                                 {"stalled", ltxmem::stalled},
+                                                {"watches", ltxmem::watches},
                                                 {"throws", ltxmem::throws},
                                                 {"lengths", ltxmem::lengths}};
   try {

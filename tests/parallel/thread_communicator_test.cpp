@@ -5,6 +5,8 @@
 #include <atomic>
 #include <chrono>
 #include <concepts>
+#include <cstddef>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -133,6 +135,34 @@ TEST_CASE("a rank that throws wakes the others at once, and is named", "[paralle
     CHECK(ended[static_cast<std::size_t>(rank)].find("rank 2 failed: no more paper") != std::string::npos);
     CHECK(ended[static_cast<std::size_t>(rank)].find("rank " + std::to_string(rank) + ": all_reduce") == 0);
   }
+}
+
+TEST_CASE("a wait for a message that travels by other means ends as those of the group do", "[parallel]") {
+  ThreadGroup stalls(3, {.deadline = 300ms});
+  const auto stalled = endings(stalls, [&](int rank) {
+    const AnyTransport ranks(ThreadTransport(stalls, rank));
+    int asked = 0;
+    ranks.watch(RankOperation::exchange, (rank + 1) % 3, [&] { return ++asked == 3; });
+    test::must(asked == 3, "a message that has come is waited for");
+    if (rank == 2) return std::this_thread::sleep_for(1500ms);
+    if (rank == 0) return ranks.watch(RankOperation::exchange, 1, [] { return false; });
+    float value = 0;
+    detail::CallingThread thread;
+    auto request = ranks.post(thread, {.from = 2, .receive = std::as_writable_bytes(std::span(&value, 1))});
+    ranks.finish(thread, request);
+  });
+  CHECK(stalled[0] == "rank 0: exchange with rank 1: rank 2 did not come within 300 ms");
+  CHECK(stalled[1] == "rank 1: exchange with rank 2: rank 2 did not come within 300 ms");
+  CHECK(stalled[2].empty());
+
+  ThreadGroup fails(2, {.deadline = 60s});
+  const auto began = std::chrono::steady_clock::now();
+  const auto failed = endings(fails, [&](int rank) {
+    if (rank == 1) throw Error("no more paper");
+    ThreadTransport(fails, 0).watch(RankOperation::all_to_all, 1, [] { return false; });
+  });
+  CHECK(failed[0] == "rank 0: all_to_all with rank 1: rank 1 failed: no more paper");
+  CHECK(std::chrono::steady_clock::now() - began < 30s);
 }
 
 TEST_CASE("the error that began it all is the one thrown again", "[parallel]") {

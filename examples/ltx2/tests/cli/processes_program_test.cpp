@@ -4,7 +4,6 @@
 
 #include <chrono>
 #include <csignal>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -16,6 +15,7 @@
 
 #include "support/catch.hpp"
 #include "tests/support/golden_case.hpp"
+#include "tests/support/mpirun.hpp"
 #include "tests/support/program.hpp"
 #include "tests/support/rank_case.hpp"
 #include "tests/support/report.hpp"
@@ -27,23 +27,9 @@ namespace {
 using Catch::Matchers::Contains;
 using namespace ltx2::test;
 
-/// Starts the program as so many processes; several argument lists: one process of each.
-Ended run_processes(const std::vector<std::pair<int, Words>>& programs, const Surroundings& surroundings = {}) {
-  // More ranks than processors, and as root in a container. Open MPI takes this from the environment; others ignore it.
-  for (const char* name : {"OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM",
-                           "OMPI_MCA_rmaps_base_oversubscribe", "OMPI_MCA_mpi_yield_when_idle"}) {
-    ::setenv(name, "1", 1);
-  }
-  Words words{LTX2_MPIEXEC};
-  for (const auto& [count, arguments] : programs) {
-    if (words.size() > 1) words.emplace_back(":");
-    words = words + Words{LTX2_MPIEXEC_COUNT, std::to_string(count), LTX2_PROGRAM} + arguments;
-  }
-  return run_program(words, surroundings);
-}
-
+/// Starts the program as so many processes.
 Ended run_processes(int count, const Words& arguments, const Surroundings& surroundings = {}) {
-  return run_processes({{count, arguments}}, surroundings);
+  return ltx2::test::run_processes({{count, Words{LTX2_PROGRAM} + arguments}}, surroundings);
 }
 
 std::size_t occurrences(const std::string& text, const std::string& part) {
@@ -213,7 +199,8 @@ TEST_CASE("Processes that were not started alike are refused before any work, by
     CHECK_THAT(ended.messages, Contains("ltx2: error: " + text));
     CHECK(listing(folder.path()) == before);
   };
-  refuses(run_processes({{1, clip({"--seed", "1"})}, {1, clip({"--seed", "2"})}}),
+  const Words program{LTX2_PROGRAM};
+  refuses(ltx2::test::run_processes({{1, program + clip({"--seed", "1"})}, {1, program + clip({"--seed", "2"})}}),
           "rank 1 differs from rank 0 in its argument 21: '2', expected '1'");
   refuses(run_processes(2, clip({"--ranks", "3"})), "--ranks 3: started as 2 processes");
 }

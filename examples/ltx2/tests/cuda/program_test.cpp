@@ -5,12 +5,14 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
+#include <filesystem>
 #include <string>
 #include <vector>
 
 #include "media/image.hpp"
 #include "media/wav.hpp"
 #include "tests/cuda/card.hpp"
+#include "tests/support/mpirun.hpp"
 #include "tests/support/program.hpp"
 #include "tests/support/report.hpp"
 
@@ -21,10 +23,14 @@ namespace {
 
 using namespace ltx2::test;
 
+/// The program on a machine of doubles.
+Words on_double(const Words& arguments, const Words& machine, const std::string& program = LTX2_PROGRAM) {
+  return Words{"/usr/bin/env", "LD_LIBRARY_PATH=" LTX2_DOUBLES, "LD_PRELOAD=" LTX2_DOUBLE_KERNELS} + machine +
+         Words{program} + arguments;
+}
+
 Ended run_on_double(const Words& arguments, const Words& machine = {}, const Surroundings& surroundings = {}) {
-  return run_program(Words{"/usr/bin/env", "LD_LIBRARY_PATH=" LTX2_DOUBLES, "LD_PRELOAD=" LTX2_DOUBLE_KERNELS} +
-                         machine + Words{LTX2_PROGRAM} + arguments,
-                     surroundings);
+  return run_program(on_double(arguments, machine), surroundings);
 }
 
 Words check_words(const Words& more) {
@@ -53,6 +59,8 @@ struct Clip {
   std::string size = "64";
   std::string frames = "9";
   Words options{};
+  Words on_card{};
+  int cards = 1;
 };
 
 /// A clip of the tiny models made on a card is that of the processor, up to what rounding moves: a level of the
@@ -93,7 +101,9 @@ void check_clip(const Clip& clip) {
   const Ended on_cpu = run_ltx2(words("cpu"));
   CAPTURE(on_cpu.messages);
   REQUIRE(on_cpu.code == 0);
-  const Ended on_card = run_on_double(words("cuda"), {}, {.limit = std::chrono::hours(2)});
+  const Ended on_card = run_on_double(words("cuda") + clip.on_card,
+                                      {"LTXMEM_DOUBLE_DEVICES=" + std::to_string(clip.cards)},
+                                      {.limit = std::chrono::hours(2)});
   CAPTURE(on_card.messages);
   REQUIRE(on_card.code == 0);
 
@@ -213,8 +223,100 @@ TEST_CASE("A clip that fails on a card leaves no file", "[cuda][cli]") {
   CHECK(listing(folder.path()).empty());
 }
 
-TEST_CASE("The program refuses ranks on a card", "[cuda][cli]") {
-  const Ended ended = run_on_double(check_words({"--device", "cuda", "--ranks", "2"}));
-  CHECK(ended.code == 2);
-  CHECK(ended.messages.find("--device cuda with 2 ranks, expected 1") != std::string::npos);
+TEST_CASE("The program says how many cards there are when ranks want more", "[cuda][cli][ranks]") {
+  check_refused(run_on_double(check_words({"--device", "cuda", "--ranks", "2"})),
+                "--device cuda with 2 ranks takes CUDA devices 0 to 1, there are 1");
+  check_refused(run_on_double(check_words({"--device", "cuda:2", "--ranks", "3"}), {"LTXMEM_DOUBLE_DEVICES=4"}),
+                "--device cuda:2 with 3 ranks takes CUDA devices 2 to 4, there are 4");
+  check_refused(run_on_double(check_words({"--device", "cuda", "--ranks", "2"}), {"LTXMEM_DOUBLE_DEVICES=-1"}),
+                "no CUDA device can be used: ");
 }
+
+TEST_CASE("A program without NCCL takes one card", "[cuda][cli][ranks]") {
+  // The same files, without the library that a build makes where it finds NCCL.
+  const std::filesystem::path built = std::filesystem::path(LTX2_PROGRAM).parent_path();
+  const ScratchFolder folder;
+  for (const char* name : {"ltx2", "libltx2_card.so"}) std::filesystem::copy(built / name, folder / name);
+  const Words two_cards = {"LTXMEM_DOUBLE_DEVICES=2"};
+  const std::string program = folder / "ltx2";
+  CHECK(run_program(on_double(check_words({"--device", "cuda"}), two_cards, program)).code == 0);
+  const Ended ended =
+      run_program(on_double(check_words({"--device", "cuda", "--ranks", "2"}), two_cards, program));
+  CAPTURE(ended.messages);
+  CHECK(ended.code == 2);
+  CHECK(ended.messages.find("this build has no NCCL, which carries messages between cards; expected one rank") !=
+        std::string::npos);
+}
+
+#ifdef LTX2_DOUBLE_NCCL
+
+TEST_CASE("The program takes a card for each rank", "[cuda][cli][ranks]") {
+  const ScratchFolder folder;
+  const Ended ended = run_on_double(
+      check_words({"--device", "cuda:1", "--ranks", "2", "--parallel", "tensor", "--report", folder / "report.json"}),
+      {"LTXMEM_DOUBLE_DEVICES=3"});
+  CAPTURE(ended.messages);
+  CHECK(ended.code == 0);
+  CHECK(ended.output.find(" ok\n") != std::string::npos);
+  const nlohmann::json report = read_json(folder / "report.json");
+  CHECK(report.at("settings").at("device") == "cuda:1");
+  REQUIRE(report.at("ranks").size() == 2);
+  for (const nlohmann::json& rank : report.at("ranks")) {
+    CHECK(rank.at("planned") == rank.at("measured"));
+    CHECK(rank.at("measured").at("message_bytes") > 0);
+  }
+}
+
+TEST_CASE("A clip of two cards, the first of which is idle, is that of the processor", "[cuda][cli][clip][ranks]") {
+  check_clip({.model = "ltx23_tiny",
+              .size = "32",
+              .frames = "1",
+              .options = two_steps,
+              .on_card = {"--ranks", "2", "--primary", "idle"},
+              .cards = 2});
+}
+
+TEST_CASE("A clip of two cards is that of the processor", "[cuda][cli][clip][ranks][long]") {
+  check_clip({.model = "ltx23_tiny", .options = two_steps, .on_card = {"--ranks", "2"}, .cards = 2});
+}
+
+TEST_CASE("A card of several that fails ends the clip with one line that names its rank", "[cuda][cli][ranks]") {
+  const ScratchFolder folder;
+  const Words generate =
+      TinyModels::get().generate(folder / "clip.y4m", {"--device", "cuda", "--ranks", "2", "--dtype", "f32"});
+  check_refused(run_on_double(generate, {"LTXMEM_DOUBLE_DEVICES=2", "LTXMEM_DOUBLE_FAILING_DEVICE=1",
+                                         "LTXMEM_DOUBLE_FAILING_LAUNCH=40"}),
+                "rank 1 failed in ");
+  CHECK(listing(folder.path()).empty());
+}
+
+#ifdef LTX2_MPIEXEC
+
+TEST_CASE("Processes have a card each, of those of their machine", "[cuda][cli][ranks][processes]") {
+  const ScratchFolder folder;
+  const auto run = [&](const std::string& cards, const Words& more) {
+    const ScratchFolder messages;  // between the doubles of NCCL
+    const Words machine{"LTXMEM_DOUBLE_DEVICES=" + cards, "LTXMEM_DOUBLE_NCCL=" + messages.path()};
+    return run_processes({{2, on_double(check_words(Words{"--device", "cuda:1"} + more), machine)}});
+  };
+  const Ended ended = run("3", {"--primary", "busy", "--report", folder / "report.json"});
+  CAPTURE(ended.messages);
+  CHECK(ended.code == 0);
+  CHECK(ended.output.find(" ok\n") != std::string::npos);
+  const nlohmann::json report = read_json(folder / "report.json");
+  REQUIRE(report.at("ranks").size() == 2);
+  for (const nlohmann::json& rank : report.at("ranks")) {
+    CHECK(rank.at("planned") == rank.at("measured"));
+    CHECK(rank.at("measured").at("message_bytes") > 0);
+  }
+
+  const Ended refused = run("2", {});
+  CAPTURE(refused.messages);
+  CHECK(refused.code == 4);
+  CHECK(refused.messages.find("rank 1: --device cuda:1 with 2 ranks takes CUDA device 2, there are 2") !=
+        std::string::npos);
+  CHECK(refused.output.empty());
+}
+
+#endif
+#endif
