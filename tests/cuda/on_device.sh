@@ -28,6 +28,9 @@ if ! devices="$(nvidia-smi --query-gpu=name,compute_cap,driver_version,memory.to
   exit 4
 fi
 
+cards=$(($(wc -l <<<"$devices") - 1))   # the first line has titles
+export NCCL_P2P_DIRECT_DISABLE=1   # memory of the tests is given in the order of a stream, see NcclCommunicator
+
 need_packages "${build_packages[@]}" "${test_packages[@]}"
 failed=0
 summary=""
@@ -68,6 +71,13 @@ cases() {
     xargs -0 "$bin/ltx2" check --device cuda --models out/models
 }
 
+# Those of the transformer on all cards together.
+cases_on_ranks() {  # LAYOUT
+  local cases=examples/ltx2/tests/golden/cases
+  "$bin/ltx2" check --device cuda --ranks "$cards" --parallel "$1" --models out/models \
+    "$cases"/transformer/*.safetensors "$cases"/denoise/*.safetensors
+}
+
 # Everything, in the order in which it helps to know: nothing can be said of a build that failed.
 all() {
   part configure cmake --preset cuda || return
@@ -78,6 +88,11 @@ all() {
   part "backend tests" "$bin/cuda_backend_tests"
   part "models of the example" models
   part "cases of the example" cases
+  if [ "$cards" -gt 1 ]; then
+    for layout in sequence tensor both; do
+      part "cases on $cards cards, $layout" cases_on_ranks "$layout"
+    done
+  fi
   rm -f out/report.json
   part "example from prompt to video" examples/ltx2/run.sh --preset cuda --device cuda --report "$PWD/out/report.json"
   part "memory planned and measured" cat out/report.json

@@ -193,7 +193,8 @@ class NcclTransport {
 /// One of the ranks of an NCCL job. Its thread alone uses the communicator, with its device current.
 ///
 /// Memory    256 bytes of the device, and what NCCL keeps for itself; rows are sent from and received into where they
-///           are, in the device's memory
+///           are, in the device's memory. Between devices of one process NCCL reads them from the other device, which
+///           does not reach memory of a CudaResource: NCCL_P2P_DIRECT_DISABLE=1 in the environment has it copy them
 /// Stream    a message starts after the work given to the backend; wait blocks the calling thread until it has arrived,
 ///           because only that can keep a deadline
 /// Throws    RankError when a rank failed or stalled, after which the communicator is of no use; NcclError; CudaError
