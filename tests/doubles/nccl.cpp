@@ -1,11 +1,13 @@
 // SPDX-FileCopyrightText: The ltxmem authors
 // SPDX-License-Identifier: Apache-2.0
 
-/// The double of libnccl: ranks are threads of one process, and messages meet when the queues of both have come to them.
-/// With a folder in LTXMEM_DOUBLE_NCCL ranks are processes, each with machines of its own, and messages are files there.
+/// The double of libnccl: ranks are threads of one process, and messages meet when the queues of both have come to
+/// them. With a folder in LTXMEM_DOUBLE_NCCL ranks are processes, each with machines of its own, and messages are files
+/// there.
 ///
-/// Everything sent and received in one group is one operation of its stream: it is done when all of its rows have arrived
-/// and all that it sends have been taken. A rank that never posts its part leaves the others waiting, as it does with NCCL.
+/// Everything sent and received in one group is one operation of its stream: it is done when all of its rows have
+/// arrived and all that it sends have been taken. A rank that never posts its part leaves the others waiting, as it
+/// does with NCCL.
 ///
 /// Source    NCCL 2.28 user guide: "Group Calls", "Point-to-point Communication Functions", "Fault Tolerance"
 

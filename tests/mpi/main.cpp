@@ -186,12 +186,9 @@ int main(int argc, char** argv) {
   MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
   int rank = 0;
   MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-  const std::map<std::string, void (*)()> cases{{"conforms", ltxmem::conforms},
-                                                {"attention", ltxmem::attention},
-                                                {"stalled", ltxmem::stalled},
-                                                {"watches", ltxmem::watches},
-                                                {"throws", ltxmem::throws},
-                                                {"lengths", ltxmem::lengths}};
+  const std::map<std::string, void (*)()> cases{{"conforms", ltxmem::conforms}, {"attention", ltxmem::attention},
+                                                {"stalled", ltxmem::stalled},   {"watches", ltxmem::watches},
+                                                {"throws", ltxmem::throws},     {"lengths", ltxmem::lengths}};
   try {
     cases.at(argc > 1 ? argv[1] : "")();
   } catch (const std::exception& error) {

@@ -17,9 +17,9 @@ namespace ltx2 {
 inline constexpr std::size_t default_reserve_bytes = std::size_t{512} << 20;
 
 /// The budgets that the options state; shares of what is free refer to what the machine has available, or card_bytes,
-/// the free memory of the fullest card (free_card_bytes). On the CPU also what is left of a limit of the address space (ulimit -v), less the reserve and what threads
-/// reserve of it, since libraries that run out of it crash.
-/// Throws  ShapeError naming the option for a size that is none, or that is zero or leaves nothing
+/// the free memory of the fullest card (free_card_bytes). On the CPU also what is left of a limit of the address space
+/// (ulimit -v), less the reserve and what threads reserve of it, since libraries that run out of it crash. Throws
+/// ShapeError naming the option for a size that is none, or that is zero or leaves nothing
 std::vector<ltxmem::MemoryBudget> stated_budgets(const ExecutionOptions& options,
                                                  std::optional<std::size_t> card_bytes = std::nullopt);
 

@@ -24,18 +24,18 @@ namespace ltx2 {
 template <class Visit>
 void visit_card_functions(Visit&& visit) {
   const auto all = [&]<class... Fn>() { (visit.template operator()<Fn>(), ...); };
-  all.template operator()<detail::LogMask, detail::RotaryAngles, detail::PromptStatistics, Unnormalise<float, float>,
-                          Normalise<float, float>, LeakyRelu, Accumulate, LimitSamples, AntiAliasedSnake,
-                          ResampleAndAdd, ChannelsOfMel, Magnitude, LogFloor, RepeatTwice<float>,
-                          ltxmem::detail::GroupMoments, ltxmem::detail::GroupChannelTable,
-                          ltxmem::detail::ReduceRanks<float>, ltxmem::detail::StartSums,
-                          ltxmem::detail::FactorToSquares, ltxmem::detail::SquaresToFactor>();
+  all.template
+  operator()<detail::LogMask, detail::RotaryAngles, detail::PromptStatistics, Unnormalise<float, float>,
+             Normalise<float, float>, LeakyRelu, Accumulate, LimitSamples, AntiAliasedSnake, ResampleAndAdd,
+             ChannelsOfMel, Magnitude, LogFloor, RepeatTwice<float>, ltxmem::detail::GroupMoments,
+             ltxmem::detail::GroupChannelTable, ltxmem::detail::ReduceRanks<float>, ltxmem::detail::StartSums,
+             ltxmem::detail::FactorToSquares, ltxmem::detail::SquaresToFactor>();
   const auto element = [&]<class T>() {
-    all.template operator()<detail::AddTable<T>, detail::GateHeads<T>, detail::SiluTo<T>, detail::TimestepSinusoid<T>,
-                            detail::MultiplyBy<T>, detail::RowExtremes<T>, detail::NormalisePrompt<T>, Patchify<T>,
-                            Unpatchify<T>, SpaceToDepthSum<T>, DepthToSpace<T>, BlurDown<T>,
-                            ltxmem::detail::GroupChunkMoments<T>, ltxmem::detail::GroupNormApply<T>,
-                            ltxmem::detail::FinishRows<T>>();
+    all.template
+    operator()<detail::AddTable<T>, detail::GateHeads<T>, detail::SiluTo<T>, detail::TimestepSinusoid<T>,
+               detail::MultiplyBy<T>, detail::RowExtremes<T>, detail::NormalisePrompt<T>, Patchify<T>, Unpatchify<T>,
+               SpaceToDepthSum<T>, DepthToSpace<T>, BlurDown<T>, ltxmem::detail::GroupChunkMoments<T>,
+               ltxmem::detail::GroupNormApply<T>, ltxmem::detail::FinishRows<T>>();
   };
   element.template operator()<float>();
   element.template operator()<ltxmem::bfloat16>();

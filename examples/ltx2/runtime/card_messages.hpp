@@ -56,8 +56,8 @@ CardMessages::Wait wait_as(const ltxmem::AnyTransport& meeting);
 /// their meeting does.
 std::unique_ptr<CardMessages> join_cards(const ltxmem::AnyTransport& meeting);
 
-/// A rank with a card: rows go from card to card, while the ranks, threads or processes, also meet as such, which is how
-/// they know who failed and who keeps all others waiting.
+/// A rank with a card: rows go from card to card, while the ranks, threads or processes, also meet as such, which is
+/// how they know who failed and who keeps all others waiting.
 class CardTransport {
  public:
   using Request = std::unique_ptr<CardMessages::Pending>;

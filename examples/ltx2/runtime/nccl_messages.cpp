@@ -14,8 +14,8 @@
 namespace ltx2 {
 namespace {
 
-/// Memory that is given in the order of a stream is not reached by other cards, which NCCL takes for granted of ranks in
-/// one process. Set before its first call, unless the user has.
+/// Memory that is given in the order of a stream is not reached by other cards, which NCCL takes for granted of ranks
+/// in one process. Set before its first call, unless the user has.
 [[maybe_unused]] const int copies_rows = ::setenv("NCCL_P2P_DIRECT_DISABLE", "1", 0);
 
 class NcclMessages final : public CardMessages {

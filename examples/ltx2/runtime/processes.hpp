@@ -47,8 +47,8 @@ class Processes : public ltxmem::MessageRanks<ltxmem::AnyTransport> {
   /// The smallest of what the processes give; every process calls it.
   std::size_t least(std::size_t mine) const;
 
-  /// Every process calls it, with what keeps it from the work, or nothing. Throws RankError in all of them that names the
-  /// first one which cannot do it.
+  /// Every process calls it, with what keeps it from the work, or nothing. Throws RankError in all of them that names
+  /// the first one which cannot do it.
   void expect_all_can(const std::string& complaint) const;
 
   /// What the others have measured of themselves becomes part of the primary's report.

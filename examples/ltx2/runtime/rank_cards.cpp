@@ -24,9 +24,9 @@ void expect_own_cards(const Settings& settings) {
   const int count = count_cards();
   if (settings.ranks.count > 1) {
     expect_nccl();
-    const std::string which = cards.size() == 1 ? "CUDA device " + std::to_string(cards.front())
-                                                : "CUDA devices " + std::to_string(cards.front()) + " to " +
-                                                      std::to_string(cards.back());
+    const std::string which =
+        cards.size() == 1 ? "CUDA device " + std::to_string(cards.front())
+                          : "CUDA devices " + std::to_string(cards.front()) + " to " + std::to_string(cards.back());
     ltxmem::expects<ltxmem::DeviceError>(cards.back() < count, "--device ", device_text(settings.device), " with ",
                                          settings.ranks.count, " ranks takes ", which, ", there are ", count);
   }

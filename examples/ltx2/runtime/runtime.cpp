@@ -22,8 +22,10 @@ std::deque<Runtime::RankCard> Runtime::cards_of(const Settings& settings, const 
 Runtime::Runtime(const Settings& settings, std::stop_token stop, const MemoryLimits& limits)
     : cards_(cards_of(settings, stop)),
       card_(cards_.empty() ? nullptr : &cards_.front().backend),
-      device_limit_(card_ != nullptr ? card_->memory() : ltxmem::ResourceRef(host_resource_), limits.device, "device budget"),
-      host_limit_(card_ != nullptr ? card_->pinned_memory() : ltxmem::ResourceRef(host_resource_), limits.host, "host budget"),
+      device_limit_(card_ != nullptr ? card_->memory() : ltxmem::ResourceRef(host_resource_), limits.device,
+                    "device budget"),
+      host_limit_(card_ != nullptr ? card_->pinned_memory() : ltxmem::ResourceRef(host_resource_), limits.host,
+                  "host budget"),
       ledgers_{Ledger(MemorySpace::device, device_limit_), Ledger(MemorySpace::pinned, host_limit_),
                Ledger(MemorySpace::host, host_limit_)},
       stop_(std::move(stop)),

@@ -204,7 +204,9 @@ class Runtime : private HostWork::Source {
   }
   static std::deque<RankCard> cards_of(const Settings& settings, const std::stop_token& stop);
   /// Of a rank in this process.
-  RankCard& card_of(int rank) { return cards_.at(settings().ranks.processes != nullptr ? 0 : static_cast<std::size_t>(rank)); }
+  RankCard& card_of(int rank) {
+    return cards_.at(settings().ranks.processes != nullptr ? 0 : static_cast<std::size_t>(rank));
+  }
   /// memory_of(rank): what its ledger counts.
   void add_rank_devices(const std::function<ltxmem::ResourceRef(int rank)>& memory_of);
   /// The rank whose ledger gives the largest number.

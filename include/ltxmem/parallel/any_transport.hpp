@@ -17,13 +17,13 @@ namespace detail {
 struct CallingThread {};
 }  // namespace detail
 
-/// A transport for rows that the calling thread reads and writes, whatever the backend: threads, MPI. Its ranks may send
-/// each other messages by other means too: transport.watch(operation, peer, has_come) waits for one of those, as finish
-/// does for its own.
+/// A transport for rows that the calling thread reads and writes, whatever the backend: threads, MPI. Its ranks may
+/// send each other messages by other means too: transport.watch(operation, peer, has_come) waits for one of those, as
+/// finish does for its own.
 template <class T>
-concept HostTransport =
-    MessageTransport<T> && requires(const T& transport, detail::CallingThread& thread, const RankMessages& messages,
-                                    typename T::Request& request, bool (*has_come)()) {
+concept HostTransport = MessageTransport<T> &&
+    requires(const T& transport, detail::CallingThread& thread, const RankMessages& messages,
+             typename T::Request& request, bool (*has_come)()) {
   { transport.post(thread, messages) } -> std::same_as<typename T::Request>;
   transport.finish(thread, request);
   transport.watch(messages.operation, messages.from, has_come);

@@ -33,7 +33,8 @@ using NcclWait = std::function<void(RankOperation operation, int peer, const std
 
 struct NcclOptions {
   std::chrono::milliseconds deadline = std::chrono::seconds(60);  ///< of every wait, and of the meeting of the ranks
-  /// How to wait, instead of until the deadline: HostTransport::watch of ranks that can also reach each other otherwise.
+  /// How to wait, instead of until the deadline: HostTransport::watch of ranks that can also reach each other
+  /// otherwise.
   NcclWait wait{};
 };
 
@@ -117,11 +118,7 @@ class NcclTransport {
 
   struct State {
     State(int own_rank, int ranks, NcclOptions options)
-        : rank(own_rank),
-          size(ranks),
-          deadline(options.deadline),
-          wait(std::move(options.wait)),
-          memory(stream.ref()) {
+        : rank(own_rank), size(ranks), deadline(options.deadline), wait(std::move(options.wait)), memory(stream.ref()) {
       token = memory.allocate(2, buffer_alignment);
     }
     State(const State&) = delete;

@@ -101,9 +101,9 @@ void check_clip(const Clip& clip) {
   const Ended on_cpu = run_ltx2(words("cpu"));
   CAPTURE(on_cpu.messages);
   REQUIRE(on_cpu.code == 0);
-  const Ended on_card = run_on_double(words("cuda") + clip.on_card,
-                                      {"LTXMEM_DOUBLE_DEVICES=" + std::to_string(clip.cards)},
-                                      {.limit = std::chrono::hours(2)});
+  const Ended on_card =
+      run_on_double(words("cuda") + clip.on_card, {"LTXMEM_DOUBLE_DEVICES=" + std::to_string(clip.cards)},
+                    {.limit = std::chrono::hours(2)});
   CAPTURE(on_card.messages);
   REQUIRE(on_card.code == 0);
 
@@ -240,8 +240,7 @@ TEST_CASE("A program without NCCL takes one card", "[cuda][cli][ranks]") {
   const Words two_cards = {"LTXMEM_DOUBLE_DEVICES=2"};
   const std::string program = folder / "ltx2";
   CHECK(run_program(on_double(check_words({"--device", "cuda"}), two_cards, program)).code == 0);
-  const Ended ended =
-      run_program(on_double(check_words({"--device", "cuda", "--ranks", "2"}), two_cards, program));
+  const Ended ended = run_program(on_double(check_words({"--device", "cuda", "--ranks", "2"}), two_cards, program));
   CAPTURE(ended.messages);
   CHECK(ended.code == 2);
   CHECK(ended.messages.find("this build has no NCCL, which carries messages between cards; expected one rank") !=

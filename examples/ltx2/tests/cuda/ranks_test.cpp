@@ -9,8 +9,8 @@
 #include "tests/cuda/card.hpp"
 #include "tests/support/rank_case.hpp"
 
-/// Ranks with a card each, here test doubles: the reference's answers in planned memory with planned messages, and an end
-/// when a card or a rank fails.
+/// Ranks with a card each, here test doubles: the reference's answers in planned memory with planned messages, and an
+/// end when a card or a rank fails.
 
 namespace {
 
@@ -74,7 +74,8 @@ std::string failure_of(int expected_rank, Fn&& fn) {
 
 }  // namespace
 
-TEST_CASE("The transformer on several cards gives the reference's velocities in every layout", "[golden][cuda][ranks]") {
+TEST_CASE("The transformer on several cards gives the reference's velocities in every layout",
+          "[golden][cuda][ranks]") {
   check_on_cards("transformer", "v23_i2v", settings_of(2), run_transformer_case);
   check_on_cards("transformer", "v20_t2v", settings_of(3), run_transformer_case);
   check_on_cards("transformer", "v23_attention_mask", settings_of(2, RankLayout::tensor), run_transformer_case);
