@@ -97,7 +97,9 @@ extern "C" int ltx2_count_cards() {
 }
 
 extern "C" std::size_t ltx2_free_card_memory(int index) {
-  const ltxmem::CurrentCudaDevice scope(ltxmem::find_cuda_device(index).index);
+  const ltxmem::CudaDevice device = ltxmem::find_cuda_device(index);
+  // And not back to the one before, which may be one that is not wanted: that would take memory of it.
+  ltxmem::cuda::check("cudaSetDevice", cudaSetDevice(device.index));
   std::size_t free = 0;
   std::size_t total = 0;
   ltxmem::cuda::check("cudaMemGetInfo", cudaMemGetInfo(&free, &total));
