@@ -11,7 +11,7 @@
                       --benchmark_format=json > tiles.json
     plot.py tiles.json tiles.svg
 
-Needs matplotlib (Debian and Ubuntu: python3-matplotlib).
+peers/chunks.py writes the first with PyTorch beside it, which is drawn beside it. Needs matplotlib (Debian and Ubuntu: python3-matplotlib).
 """
 import json
 import re
@@ -35,9 +35,11 @@ def named(value):
 
 
 def points(runs):
-    """(what to sort by, label, MiB, seconds) of every run that has chunks or tiles, and what the labels are."""
-    found, axis = [], ""
+    """By whose they are, (what to sort by, label, MiB, seconds) of every run that has chunks or tiles; and what the
+    labels are."""
+    series, axis = {}, ""
     for run in runs:
+        found = series.setdefault("PyTorch" if "/pytorch/" in run["name"] else "ltxmem", [])
         measured = run["peak_bytes"] / 2**20, run["real_time"] * SECONDS[run["time_unit"]]
         if chunk := re.search(r"token_chunk:(\d+)", run["name"]):
             tokens = size(chunk[1])
@@ -47,23 +49,32 @@ def points(runs):
             queries, keys = size(tiles[1]), size(tiles[2])
             found.append(((queries, keys), f"{named(queries)}\n{named(keys)}", *measured))
             axis = "queries per tile, keys per tile"
-    return sorted(found), axis
+    return {whose: sorted(found) for whose, found in series.items() if found}, axis
+
+
+COLORS = {"ltxmem": ("#4878a8", "#c08050"), "PyTorch": ("#b8c8d8", "#e4ccb8")}
 
 
 def main(source, target):
     with open(source) as file:
-        found, axis = points(json.load(file)["benchmarks"])
-    if not found:
+        series, axis = points(json.load(file)["benchmarks"])
+    if not series:
         sys.exit(f"{source}: no benchmark with chunks or tiles")
-    _, labels, mebibytes, seconds = zip(*found)
     figure, (memory, time) = plt.subplots(1, 2, figsize=(8, 2.8))
-    memory.bar(labels, mebibytes, color="#4878a8")
+    width = 0.8 / len(series)
+    for place, (whose, found) in enumerate(series.items()):
+        _, labels, mebibytes, seconds = zip(*found)
+        middles = [index + (place - (len(series) - 1) / 2) * width for index in range(len(found))]
+        for axes, values, color in zip((memory, time), (mebibytes, seconds), COLORS[whose]):
+            axes.bar(middles, values, width, color=color, label=whose)
+            axes.set_xticks(range(len(labels)), labels)
     memory.set_ylabel("workspace, MiB")
-    time.bar(labels, seconds, color="#c08050")
     time.set_ylabel("seconds")
     for axes in (memory, time):
         axes.set_xlabel(axis)
         axes.spines[["top", "right"]].set_visible(False)
+        if len(series) > 1:
+            axes.legend(frameon=False)
     figure.tight_layout()
     figure.savefig(target)
 

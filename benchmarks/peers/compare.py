@@ -13,25 +13,12 @@ their projection onto the same vector on either side (benchmarks/values.hpp): a 
 """
 
 import argparse
-import json
-import statistics
-import subprocess
 import sys
-import time
 
-import numpy
 import torch
 import torch.nn.functional as functional
 
-
-def some_values(count, seed, size=1.0):
-    """The operands of benchmarks/values.hpp, fp32."""
-    multiplier = numpy.full(count, 1664525, numpy.uint32)
-    powers = numpy.cumprod(multiplier, dtype=numpy.uint32)
-    sums = numpy.cumsum(numpy.concatenate([numpy.ones(1, numpy.uint32), powers[:-1]]), dtype=numpy.uint32)
-    state = powers * numpy.uint32(seed) + numpy.uint32(1013904223) * sums
-    values = (state >> numpy.uint32(8)).astype(numpy.float32) / numpy.float32(8388608) - numpy.float32(1)
-    return torch.from_numpy(values * numpy.float32(size))
+from turns import TYPES, available_limits, best, limit_of, measure, measure_limit, ratios, some_values, time_calls
 
 
 class Attention:
@@ -124,40 +111,7 @@ class Rotate:
         self.operands = None
 
 
-TYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
 TOLERANCES = {"f32": 1e-4, "bf16": 2e-2}  # of the length of the result
-
-
-def measure(binary, name, threads):
-    """Counters of one benchmark; its rate per second of CPU time with one thread and of wall time with more."""
-    command = [binary, f"--benchmark_filter=^{name}$", "--benchmark_format=json"]
-    found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["benchmarks"]
-    if len(found) != 1:
-        sys.exit(f"{binary}: {len(found)} benchmarks are called {name}, expected 1")
-    run = found[0]
-    if "error_message" in run:
-        sys.exit(f"{name}: {run['error_message']}")
-    rate = run.get("flop/s", run.get("bytes_per_second", 0.0))
-    if threads == 1:
-        rate *= run["real_time"] / run["cpu_time"]
-    return rate / 1e9, run
-
-
-def limit_of(row, available):
-    if row.unit == "GB/s":
-        return "limits/copy"
-    limits = ("limits/f32_multiply_add",) if row.dtype == "f32" else ("limits/bf16_tiles", "limits/bf16_pairs")
-    return next((limit for limit in limits if limit in available), None)
-
-
-def time_torch(row, operands, threads):
-    clock = time.thread_time if threads == 1 else time.perf_counter
-    row(*operands)
-    repetitions = 3
-    start = clock()
-    for _ in range(repetitions):
-        result = row(*operands)
-    return repetitions * row.size / (clock() - start) / 1e9, result
 
 
 def check(row, result, theirs):
@@ -169,10 +123,6 @@ def check(row, result, theirs):
         sys.exit(f"{row.work}, {row.dtype}: results differ by {difference:.2g} of their length")
 
 
-def spread(values):
-    return f"{statistics.median(values):.2f} ({min(values):.2f}-{max(values):.2f})"
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("binary", help="ltxmem_benchmarks")
@@ -180,8 +130,7 @@ def main():
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--filter", default="", help="part of 'WORK, TYPE' of the rows to run")
     arguments = parser.parse_args()
-    names = subprocess.run([arguments.binary, "--benchmark_list_tests"], check=True, capture_output=True, text=True)
-    available = {"/".join(name.split("/")[:2]) for name in names.stdout.split() if name.startswith("limits/")}
+    available = available_limits(arguments.binary)
 
     rows = []
     for dtype in TYPES:
@@ -201,7 +150,7 @@ def main():
         if arguments.filter not in f"{row.work}, {row.dtype}":
             continue
         operands = row.operands() if row.operands else None
-        limit = limit_of(row, available)
+        limit = limit_of(row.unit, row.dtype, available)
         for threads in arguments.threads:
             torch.set_num_threads(threads)
             ours, theirs, limits = [], [], []
@@ -210,18 +159,15 @@ def main():
                     rate, run = measure(arguments.binary, row.name.format(threads), threads)
                     ours.append(rate)
                     if operands:
-                        rate, result = time_torch(row, operands, threads)
-                        theirs.append(rate)
+                        seconds, result = time_calls(lambda: row(*operands), threads, repetitions=3)
+                        theirs.append(row.size / seconds / 1e9)
                         if turn == 0:
                             check(row, result, run)
-                    if limit:  # some processors have no products of bf16
-                        name = f"{limit}/min_time:0.200/real_time/threads:{threads}"
-                        limits.append(measure(arguments.binary, name, threads)[0])
-            over = lambda others: spread([mine / other for mine, other in zip(ours, others)]) if others else ""
-            best = lambda rates: f"{max(rates):.3g} {row.unit}" if rates else ""
+                    if limit:
+                        limits.append(measure_limit(arguments.binary, limit, threads))
             print(
-                f"| {row.work} | {row.dtype} | {threads} | {best(ours)} | {best(theirs)} | {over(theirs)} "
-                f"| {best(limits)} | {over(limits)} |",
+                f"| {row.work} | {row.dtype} | {threads} | {best(ours, row.unit)} | {best(theirs, row.unit)} "
+                f"| {ratios(ours, theirs)} | {best(limits, row.unit)} | {ratios(ours, limits)} |",
                 flush=True,
             )
 
