@@ -74,7 +74,7 @@ def main(source, target):
         axes.set_xlabel(axis)
         axes.spines[["top", "right"]].set_visible(False)
         if len(series) > 1:
-            axes.legend(frameon=False)
+            axes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
     figure.tight_layout()
     figure.savefig(target)
 
