@@ -281,6 +281,8 @@ class VideoDecode:
 class TextEncoder:
     stage, model, options = "text", "text_encoder", []
     case_options = {"task": "gemma"}
+    # With made-up weights bf16 loses more from layer to layer: PyTorch's bf16 is 0.16 from its own fp32, ours 0.13.
+    tolerances = {"f32": 1e-3, "bf16": 0.25}
 
     def __init__(self, dtype):
         self.dtype = dtype
@@ -365,7 +367,7 @@ def check(row, result, program, folder):
         "name": f"{row.model}_{row.dtype}",
         "model": f"{row.model}_{row.dtype}",
         "options": getattr(row, "case_options", {}),
-        "tolerance": {"fp32": TOLERANCES[row.dtype]},
+        "tolerance": {"fp32": getattr(row, "tolerances", TOLERANCES)[row.dtype]},
     }
     with tempfile.NamedTemporaryFile(dir=folder, suffix=".safetensors") as file:
         save_file(tensors, file.name, metadata={"case": json.dumps(case)})
