@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/processes.hpp"
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -43,6 +44,25 @@ TEST_CASE("All processes name the first that differs from the primary, and in wh
         all_say("rank 1 differs from rank 0 in its argument 2: '--help', expected nothing"));
   CHECK(complaints({longer, usual, longer}) ==
         all_say("rank 1 differs from rank 0 in its argument 2: nothing, expected '--help'"));
+}
+
+TEST_CASE("Processes know the smallest of what they have, and the first that cannot work", "[ranks]") {
+  std::vector<std::size_t> least(3);
+  std::vector<std::string> said(3);
+  ltxmem::ThreadGroup group(3);
+  ltxmem::run_on_threads(group, [&](int rank) {
+    const auto own = static_cast<std::size_t>(rank);
+    const Processes processes(ltxmem::AnyTransport(ltxmem::ThreadTransport(group, rank)), {}, rank);
+    least[own] = processes.least(rank == 1 ? 5 : std::size_t{1} << 40);
+    processes.expect_all_can("");
+    try {
+      processes.expect_all_can(rank > 0 ? "no card" : "");
+    } catch (const ltxmem::RankError& error) {
+      said[own] = std::to_string(error.rank()) + ", " + error.what();
+    }
+  });
+  CHECK(least == std::vector<std::size_t>(3, 5));
+  CHECK(said == std::vector<std::string>(3, "1, rank 1: no card"));
 }
 
 TEST_CASE("The primary reports what every process has measured", "[ranks]") {
