@@ -99,9 +99,32 @@ def cards_table(program):
     return lines
 
 
+def stores_table(program):
+    lines = ["| computes | scheme | beside it | device GiB | pinned host GiB | a store GiB | blocks there | transformer | "
+             "of that waiting for rows and weights |", "|---|---|---|---|---|---|---|---|---|"]
+    for card, network in [("rtx4090", "pcie"), ("h100", "nvlink")]:
+        for scheme in ["E3", "E4"]:
+            for store in ["host", "cuda:1,2"]:
+                job = plan(program, LONG, "--scheme", scheme, "--decode-tile", "16", "--device-profile", card,
+                           "--network", network, "--store", store)
+                seconds, _ = transformer(job)
+                stages = [stage["planned"] for stage in job["stages"] if stage["name"].startswith("stage")]
+                waits = sum(time for stage in stages for bound, time in stage["seconds_by_bound"].items()
+                            if bound.startswith(("copy", "peer", "disk")))
+                pinned = max(stage["peak_bytes"]["pinned"] for stage in stages)
+                stored = [f"{most['planned']['peak_bytes'] / GIB:.2f}" for most in job.get("stores", [])]
+                beside = "host" if store == "host" else f"two {card}, {network}"
+                blocks = job["settings"]["stored-blocks"] if stored else "–"
+                lines.append(f"| {card} | {scheme} | {beside} | {peak(job) / GIB:.2f} | {pinned / GIB:.2f} | "
+                             f"{stored[0] if stored else '–'} | {blocks} | {duration(seconds, 1)} | "
+                             f"{duration(waits, 1)} |")
+    return lines
+
+
 if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit(__doc__)
     ltx2, page = sys.argv[1:]
     write(page, {"scaling": scaling_table(ltx2), "layouts": layouts_table(ltx2, LONG),
-                 "short": layouts_table(ltx2, SHORT), "degrees": degrees_table(ltx2), "cards": cards_table(ltx2)})
+                 "short": layouts_table(ltx2, SHORT), "degrees": degrees_table(ltx2), "cards": cards_table(ltx2),
+                 "stores": stores_table(ltx2)})

@@ -35,6 +35,7 @@
 #include "ltxmem/stores/host_row_store.hpp"
 #include "ltxmem/stores/placed_row_store.hpp"
 #include "ltxmem/stores/recomputed_row_store.hpp"
+#include "ltxmem/stores/spread_rows.hpp"
 #include "ltxmem/version.hpp"
 #include "ltxmem/weights/any_linear.hpp"
 #include "ltxmem/weights/lora_linear.hpp"

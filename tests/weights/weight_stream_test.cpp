@@ -223,6 +223,91 @@ TEST_CASE("slots have the size of the largest streamed block, whatever stays") {
   CHECK(layout.device_bytes() == 9216 + 2 * 768);
 }
 
+/// A stream in arenas of the formula's bytes, with stores of these weights.
+struct Storing {
+  Storing(const Blocks& blocks, const WeightStreamOptions& options, Cpu& backend, const std::vector<double>& weights)
+      : layout(blocks, options), device(resource, layout.device_bytes()), pinned(resource, layout.pinned_bytes()) {
+    for (const double weight : weights) stores.push_back({Arena(resource, std::size_t{1} << 20), weight});
+    stream.emplace(backend, blocks, options, device, pinned, stores);
+  }
+  std::size_t stored_bytes() const {
+    std::size_t sum = 0;
+    for (const StoreArena& store : stores) sum += store.arena.used_bytes();
+    return sum;
+  }
+
+  HostResource resource;
+  WeightStreamLayout layout;
+  Arena device;
+  Arena pinned;
+  std::vector<StoreArena> stores;
+  std::optional<WeightStream<Cpu>> stream;
+};
+
+TEST_CASE("stored blocks arrive whole, pass after pass, and are read once") {
+  for (const std::int64_t slots : {1, 2, 3}) {
+    for (const std::int64_t pinned_slots : {1, 2, 3}) {
+      for (const std::int64_t resident : {0, 2}) {
+        for (const std::int64_t stored : {1, 4, 20}) {
+          INFO(slots << " slots, " << pinned_slots << " pinned, " << resident << " resident, " << stored << " stored");
+          Blocks blocks(9);
+          Cpu backend;
+          {
+            Storing run(blocks, {.slots = slots, .pinned_slots = pinned_slots, .resident = resident, .stored = stored},
+                        backend, {2, 0, 1});
+            for (int pass = 0; pass < 4; ++pass) run_pass(blocks, *run.stream);
+            std::size_t bytes = 0;
+            for (std::int64_t block = resident; block < std::min<std::int64_t>(9, resident + stored); ++block) {
+              bytes += aligned_bytes(blocks[block].bytes());
+            }
+            CHECK(run.stored_bytes() == bytes);
+            CHECK(run.stores[1].arena.used_bytes() == 0);
+            CHECK(run.stores[0].arena.used_bytes() > run.stores[2].arena.used_bytes());
+          }
+          for (std::int64_t block = 0; block < 9; ++block) {
+            const auto reads = std::count(blocks.order.begin(), blocks.order.end(), block);
+            CHECK((block < resident + stored ? reads == 1 : reads >= 4));
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("stored blocks asked for out of turn arrive as well, whether they are home or not") {
+  for (const std::int64_t stored : {2, 8}) {
+    Blocks blocks(8);
+    Cpu backend;
+    Storing run(blocks, {.stored = stored}, backend, {1, 1});
+    CHECK(blocks.are_at(5, run.stream->acquire(5)));
+    run_pass(blocks, *run.stream, 6);
+    run_pass(blocks, *run.stream);
+    run_pass(blocks, *run.stream, 4);
+    run_pass(blocks, *run.stream);
+    CHECK(blocks.are_at(3, run.stream->acquire(3)));
+    CHECK(blocks.are_at(3, run.stream->acquire(3)));
+    CHECK(blocks.are_at(0, run.stream->acquire(0)));
+  }
+}
+
+TEST_CASE("in a dry run stored blocks come from other devices, the others from disk and host") {
+  Blocks blocks(6);
+  Workspace dry = Workspace::make_virtual();
+  for (const double weight : {1.0, 2.0}) dry.stores.push_back({Arena::make_virtual(), weight});
+  Dry planner{Cpu::Target{}};
+  WeightStream<Dry> stream(planner, blocks, {.resident = 1, .stored = 2, .cached = 1, .warm = true}, dry.device,
+                           dry.pinned, dry.stores);
+  for (std::int64_t block = 0; block < 6; ++block) stream.acquire(block);
+  std::vector<WorkQueue> queues;
+  for (const Record::Entry& entry : planner.record().entries()) queues.push_back(entry.queue);
+  // Sent ahead are 2 (stored), 3 (cached), 4 and 5 (read), and 1 (stored) of the next pass.
+  CHECK(queues == std::vector<WorkQueue>{WorkQueue::peer_in, WorkQueue::copy_in, WorkQueue::disk, WorkQueue::copy_in,
+                                         WorkQueue::disk, WorkQueue::copy_in, WorkQueue::peer_in});
+  CHECK(planner.record().entries()[0].bytes == static_cast<std::int64_t>(blocks[2].bytes()));
+  CHECK(dry.stores[0].arena.peak_bytes() + dry.stores[1].arena.peak_bytes() ==
+        aligned_bytes(blocks[1].bytes()) + aligned_bytes(blocks[2].bytes()));
+}
+
 TEST_CASE("without blocks nothing is taken") {
   Blocks blocks(0);
   Cpu backend;
@@ -237,6 +322,7 @@ TEST_CASE("a stream without slots, or asked for a block that it lacks, is refuse
   CHECK_THROWS_AS(WeightStreamLayout(blocks, {.pinned_slots = 0}), ShapeError);
   CHECK_THROWS_AS(WeightStreamLayout(blocks, {.resident = -1}), ShapeError);
   Cpu backend;
+  CHECK_THROWS_AS(Storing(blocks, {.stored = -1}, backend, {1}), ShapeError);
   Running run(blocks, {}, backend);
   CHECK_THROWS_AS(run.stream->acquire(3), ShapeError);
   CHECK_THROWS_AS(run.stream->acquire(-1), ShapeError);

@@ -71,19 +71,20 @@ ModelBlocks::ModelBlocks(const Checkpoint& checkpoint, const std::vector<std::st
   std::vector<std::vector<Checkpoint::SourcedTensor>> tensors;
   std::vector<std::size_t> streamed;
   const auto resident = static_cast<std::size_t>(placement.stream ? placement.resident_blocks : 0);
+  const auto read_once = resident + static_cast<std::size_t>(placement.stream ? placement.stored_blocks : 0);
   for (const std::string& prefix : prefixes) {
     tensors.push_back(checkpoint.tensors_below(prefix, exceptions));
     ltxmem::expects<ltxmem::IoError>(!tensors.back().empty(), checkpoint.tensors().name(), ": no tensors below ",
                                      prefix);
-    if (!placement.stream || tensors.size() <= resident) continue;
+    if (!placement.stream || tensors.size() <= read_once) continue;
     std::size_t bytes = 0;
     for (const auto& [source, tensor] : tensors.back()) bytes += tensor->bytes;
     streamed.push_back(bytes);
   }
   page_cache_ = ltxmem::plan_page_cache(streamed, placement.page_cache_bytes);
-  const std::size_t cached_end = resident + static_cast<std::size_t>(page_cache_.cached_blocks);
+  const std::size_t cached_end = read_once + static_cast<std::size_t>(page_cache_.cached_blocks);
   for (std::size_t block = 0; block < tensors.size(); ++block) {
-    const bool keeps_cached = block >= resident && block < cached_end;
+    const bool keeps_cached = block >= read_once && block < cached_end;
     std::vector<TensorBytes> wanted;
     std::vector<ltxmem::WeightPiece> pieces;
     for (const auto& [source, tensor] : tensors[block]) {
@@ -110,6 +111,7 @@ ltxmem::WeightStreamOptions ModelBlocks::options(std::stop_token stop) const {
   ltxmem::WeightStreamOptions options;
   options.slots = placement_.slots;
   options.resident = placement_.stream ? placement_.resident_blocks : size();
+  options.stored = placement_.stream ? placement_.stored_blocks : 0;
   options.cached = page_cache_.cached_blocks;
   options.stop = std::move(stop);
   return options;

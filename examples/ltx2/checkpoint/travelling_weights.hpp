@@ -30,7 +30,7 @@ namespace ltx2 {
 class ModelBlocks {
  public:
   /// Streamed blocks that the page cache has no room for are dropped from it after every use; it keeps the first ones
-  /// after the resident ones.
+  /// after the resident and the stored ones, which are read once.
   /// Left out are tensors whose names go on with one of the exceptions. The room in the page cache is for whole
   /// tensors: others on this machine may want the other parts.
   ModelBlocks(const Checkpoint& checkpoint, const std::vector<std::string>& prefixes, const WeightPlacement& placement,
@@ -62,6 +62,7 @@ class ModelBlocks {
 std::vector<std::string> numbered_prefixes(const std::string& prefix, std::int64_t count);
 
 /// The blocks of a model by turns, wherever their weights are: in the file, or on the device in the slots of a stream.
+/// Those to be stored stay in the stores of the workspace.
 ///
 /// Memory  nothing where weights are used in place; else that of the stream, until the scopes of the arenas end
 /// Throws  see WeightStream
@@ -72,7 +73,7 @@ class BlockStream {
               ltxmem::Workspace& workspace)
       : blocks_(blocks) {
     if (!blocks.placement().in_place()) {
-      stream_.emplace(backend, blocks.blocks(), options, workspace.device, workspace.pinned);
+      stream_.emplace(backend, blocks.blocks(), options, workspace.device, workspace.pinned, workspace.stores);
     }
   }
 

@@ -65,6 +65,23 @@ std::vector<MemoryBudget> budgets_of_run(const ExecutionOptions& options, std::o
   return budgets;
 }
 
+void free_stores(Settings& settings, const std::vector<MemoryBudget>& budgets,
+                 std::optional<std::size_t> profile_bytes) {
+  expect_stores(settings);
+  const auto device = std::find_if(budgets.begin(), budgets.end(), [](const auto& b) { return b.name == "device"; });
+  for (StoreSettings& store : settings.stores) {
+    std::size_t free_bytes = profile_bytes.value_or(StoreSettings::unlimited);
+    if (store.kind == ltxmem::DeviceKind::cuda && !profile_bytes) {
+      free_bytes = free_card_memory(store.index);  // also where it is stated: the card must be there
+      free_bytes -= std::min(free_bytes, default_reserve_bytes);
+    } else if (store.kind == ltxmem::DeviceKind::cpu && device != budgets.end()) {
+      free_bytes = device->plannable_bytes();
+    }
+    if (store.free_bytes == StoreSettings::unlimited) store.free_bytes = free_bytes;
+  }
+  expect_stores(settings);
+}
+
 std::size_t host_bytes_of(const std::vector<MemoryBudget>& budgets) {
   for (const MemoryBudget& budget : budgets) {
     if (budget.name == "host") return budget.plannable_bytes();

@@ -28,6 +28,12 @@ std::vector<ltxmem::MemoryBudget> stated_budgets(const ExecutionOptions& options
 std::vector<ltxmem::MemoryBudget> budgets_of_run(const ExecutionOptions& options,
                                                  std::optional<std::size_t> card_bytes);
 
+/// What each store has free, where that is not stated: of a rank, the device's budget, or without one so much of its
+/// card (of a profile); of a card, that of the profile in a plan, in a run what it has free less the reserve.
+/// Throws  ShapeError for stores that are not there, or not idle; DeviceError for a card that cannot be used
+void free_stores(Settings& settings, const std::vector<ltxmem::MemoryBudget>& budgets,
+                 std::optional<std::size_t> profile_bytes = std::nullopt);
+
 /// What the budgets leave of host memory; without one of the host, no end.
 std::size_t host_bytes_of(const std::vector<ltxmem::MemoryBudget>& budgets);
 

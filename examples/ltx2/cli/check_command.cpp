@@ -77,6 +77,15 @@ void write_outputs(const std::filesystem::path& path, const HostTensors& outputs
   writer.commit();
 }
 
+/// What the options leave to the plan of a case: blocks in stores, but none that stay on the device.
+Automatic automatic_for(const ExecutionOptions& execution, const Case& test, CaseModels& models) {
+  Automatic automatic = execution.automatic_for(0);
+  if (execution.store == "host" || test.model.empty() || test.model == "-") return automatic;
+  const auto& transformer = models.model_of(test).config().transformer;
+  if (transformer) automatic.stored_blocks = execution.automatic_for(transformer->layers).stored_blocks;
+  return automatic;
+}
+
 /// Runs a case in a stage of its own; the pipeline names its own ones.
 HostTensors run_staged(const Case& test, CaseModels& models, Runtime& runtime) {
   std::optional<Stage> stage;
@@ -95,7 +104,7 @@ void CheckCommand::add_to(CLI::App& app) {
 }
 
 ExitCode CheckCommand::run(const std::stop_token& stop, Processes* processes) const {
-  const Settings settings = execution.settings_to_run(processes);
+  Settings settings = execution.settings_to_run(processes);
   const bool is_primary = processes == nullptr || processes->is_primary();
   std::vector<Case> tests;
   for (const std::filesystem::path& path : cases) {
@@ -109,6 +118,7 @@ ExitCode CheckCommand::run(const std::stop_token& stop, Processes* processes) co
   }
   const ReportFile report_file(is_primary ? execution.report : std::string());
   const std::vector<ltxmem::MemoryBudget> budgets = stated_budgets(execution, free_card_bytes(settings));
+  free_stores(settings, budgets);
   ltxmem::HostResource copies;
   CaseModels case_models(models, checkpoint, copies);
   if (processes != nullptr) {
@@ -127,7 +137,7 @@ ExitCode CheckCommand::run(const std::stop_token& stop, Processes* processes) co
       run_staged(test, case_models, dry);
       return JobPlan{std::move(dry.report())};
     };
-    const JobPlan plan = plan_within(settings, execution.automatic_for(0), budgets, plan_with);
+    const JobPlan plan = plan_within(settings, automatic_for(execution, test, case_models), budgets, plan_with);
     if (processes != nullptr) processes->expect_alike(plan.report.settings);
     Runtime runtime(plan.report.settings, stop, limits_of(budgets));
     runtime.report().command = "check";

@@ -17,4 +17,9 @@ inline bool is_cpu(const ltxmem::DeviceProfile& profile) {
   return profile.name.starts_with("cpu");
 }
 
+/// Lets devices reach each other's memory at the rate of the link to the host: those of one machine do.
+inline void place_in_one_machine(ltxmem::DeviceProfile& profile) {
+  profile.network_bytes_per_s = profile.bytes_per_s(ltxmem::WorkQueue::copy_in);
+}
+
 }  // namespace ltx2

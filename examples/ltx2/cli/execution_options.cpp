@@ -70,6 +70,42 @@ std::optional<WeightPlacement> parse_weights(std::string_view text) {
   return weights;
 }
 
+constexpr const char* store_expected =
+    "', expected host, rank:NUMBER,... or cuda:INDEX,..., each with =SIZE or without";
+
+/// "host", or "rank:" or "cuda:" and numbers, each perhaps with "=" and a size; in the order of their numbers.
+std::optional<std::vector<StoreSettings>> parse_stores(std::string_view text) {
+  std::vector<StoreSettings> stores;
+  if (text == "host") return stores;
+  StoreSettings store;
+  if (text.starts_with("cuda:")) {
+    store.kind = ltxmem::DeviceKind::cuda;
+  } else if (!text.starts_with("rank:")) {
+    return std::nullopt;
+  }
+  text.remove_prefix(5);
+  for (bool more = true; more;) {
+    const std::size_t comma = text.find(',');
+    const std::string_view part = text.substr(0, comma);
+    const std::size_t equals = part.find('=');
+    const auto index = parse_number(part.substr(0, equals), 0, 1023);
+    if (!index) return std::nullopt;
+    store.index = static_cast<int>(*index);
+    store.free_bytes = StoreSettings::unlimited;
+    if (equals != std::string_view::npos) store.free_bytes = parse_bytes(part.substr(equals + 1));
+    stores.push_back(store);
+    more = comma != std::string_view::npos;
+    if (more) text.remove_prefix(comma + 1);
+  }
+  std::stable_sort(stores.begin(), stores.end(), [](const auto& a, const auto& b) { return a.index < b.index; });
+  return stores;
+}
+
+std::string expect_blocks(const std::string& text) {
+  if (text == "auto" || parse_number(text, 0, most_tokens)) return {};
+  return "'" + text + "', expected auto or a whole number";
+}
+
 }  // namespace
 
 void ExecutionOptions::add_to(CLI::App& app) {
@@ -159,10 +195,7 @@ void ExecutionOptions::add_to(CLI::App& app) {
   app.add_option("--resident-blocks", resident_blocks,
                  "With streamed weights, the first transformer blocks that stay on the device: a number, or auto: as "
                  "many as the budgets leave room for, none without --memory-budget. Same bits")
-      ->check([](const std::string& text) {
-        if (text == "auto" || parse_number(text, 0, most_tokens)) return std::string();
-        return "'" + text + "', expected auto or a whole number";
-      })
+      ->check(expect_blocks)
       ->capture_default_str()
       ->type_name("BLOCKS|auto")
       ->group(group);
@@ -181,6 +214,30 @@ void ExecutionOptions::add_to(CLI::App& app) {
       })
       ->capture_default_str()
       ->type_name("SIZE|auto")
+      ->group(group);
+  app.add_option("--store", store,
+                 "Where goes what leaves the device (keys and values of E3, tokens of E4, the saved prefix, streamed "
+                 "weights): host, or the memory of idle devices, over which it is spread in proportion to what they "
+                 "have free. rank:1,2: the last of --ranks, which take no part in the transformer. cuda:1,2: other "
+                 "cards of this machine beside --device cuda. What is free is --memory-budget of a rank, all that a "
+                 "card has less 512 MiB, or stated: rank:1=8GiB,2=4GiB. Same bits")
+      ->check([](const std::string& text) {
+        try {
+          return parse_stores(text) ? std::string() : "'" + text + store_expected;
+        } catch (const ltxmem::ShapeError& error) {
+          return std::string(error.what());
+        }
+      })
+      ->type_name("host|rank:N,...|cuda:N,...")
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--stored-blocks", stored_blocks,
+                 "With --store and streamed weights, the first of the streamed transformer blocks that stay in the "
+                 "stores, each spread over all of them: a number, or auto: as many as the rest leaves room for. They "
+                 "are read once. Same bits")
+      ->check(expect_blocks)
+      ->capture_default_str()
+      ->type_name("BLOCKS|auto")
       ->group(group);
   add_rank_options(app);
   const auto is_stated = [](const std::string& text) {
@@ -283,6 +340,12 @@ Settings ExecutionOptions::settings() const {
   settings.ranks.ulysses_degree = static_cast<int>(parse_number(ulysses_degree, 1, 1024).value_or(1));
   settings.ranks.weights = rank_weights;
   settings.ranks.deadline = std::chrono::milliseconds(std::llround(deadline * 1000));
+  settings.stores = *parse_stores(store);
+  if (!settings.stores.empty() && settings.stores.front().kind == ltxmem::DeviceKind::cpu) {
+    settings.ranks.stores = static_cast<int>(settings.stores.size());
+    expect_stores(settings);
+  }
+  settings.weights.stored_blocks = parse_number(stored_blocks, 0, most_tokens).value_or(0);
   expect_workable(settings.ranks);
   return settings;
 }
@@ -298,6 +361,7 @@ Automatic ExecutionOptions::automatic_for(std::int64_t blocks) const {
     }
   }
   if (resident_blocks == "auto" && !memory_budget.empty()) result.resident_blocks = blocks;
+  if (stored_blocks == "auto" && store != "host") result.stored_blocks = blocks;
   return result;
 }
 
@@ -315,6 +379,7 @@ Settings ExecutionOptions::settings_to_run(Processes* processes) const {
   }
   Settings settings = as_started.settings();
   settings.ranks.processes = processes;
+  expect_stores(settings);
   expect_cards(settings);
   return settings;
 }

@@ -31,6 +31,8 @@ struct ExecutionOptions {
   std::string weights = "resident";
   std::string resident_blocks = "auto";
   std::string page_cache = "auto";
+  std::string store = "host";
+  std::string stored_blocks = "auto";
   std::optional<int> ranks;  ///< empty: as many as there are processes
   std::string parallel = "sequence";
   std::string ulysses_degree = "1";
@@ -48,7 +50,8 @@ struct ExecutionOptions {
   void add_to(CLI::App& app);
 
   /// The settings with effective values: tiles rounded up to whole quanta, feed-forward chunks no longer than the tile
-  /// of queries they run on, threads counted. ShapeError for ranks that cannot work.
+  /// of queries they run on, threads counted. What stores have free is unlimited unless it is stated (see free_stores).
+  /// ShapeError for ranks that cannot work.
   Settings settings() const;
 
   /// The same for a run. Its ranks are the processes, where there are several, or else threads of this process, so

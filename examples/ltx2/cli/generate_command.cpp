@@ -108,22 +108,24 @@ void GenerateCommand::add_to(CLI::App& app) {
 ExitCode GenerateCommand::run(const std::stop_token& stop, Processes* processes) const {
   // Everything that can be known to be wrong is found before the work starts.
   validate(options_.stated());
-  const Settings settings = options_.execution.settings_to_run(processes);
+  Settings settings = options_.execution.settings_to_run(processes);
   const bool is_primary = processes == nullptr || processes->is_primary();
   if (is_primary) check_output(options_.output_path);
   const ReportFile report_file(is_primary ? options_.execution.report : std::string());
   // The built-in ones are good enough to tell what is faster.
   const bool on_cpu = settings.device.kind == ltxmem::DeviceKind::cpu;
-  const ltxmem::DeviceProfile profile = read_device_profile(!device_profile_.empty() ? device_profile_
-                                                            : on_cpu                 ? "cpu"
-                                                                                     : "rtx4090");
+  ltxmem::DeviceProfile profile = read_device_profile(!device_profile_.empty() ? device_profile_
+                                                      : on_cpu                 ? "cpu"
+                                                                               : "rtx4090");
   ltxmem::expects(is_cpu(profile) == on_cpu, "--device-profile ", device_profile_, ": a profile of ", profile.name,
                   on_cpu ? ", expected one of this machine, which ltx2 calibrate writes" : ", expected one of a card");
+  if (!settings.stores.empty()) place_in_one_machine(profile);
   expect_plannable(options_.stated());
   ltxmem::HostResource copies;
   Models models(options_.stated(), copies);
   if (processes != nullptr) processes->expect_alike(models.fingerprints());
   const std::vector<ltxmem::MemoryBudget> budgets = budgets_of_run(options_.execution, free_card_bytes(settings));
+  free_stores(settings, budgets);
   const GenerateRequest request = options_.request(models.model().config().version);
   const std::size_t image_bytes = condition_image_bytes(request);
   StateFile state(options_.output_path, [&] { return clip_facts(request, models, settings.dtype); });
@@ -150,6 +152,7 @@ ExitCode GenerateCommand::run(const std::stop_token& stop, Processes* processes)
   RunProgress progress(runtime, options_.execution);
   const auto warn = [&](const std::string& message) { progress.warn(message); };
   for (const std::string& message : clip_warnings(request)) warn(message);
+  for (const std::string& message : store_warnings(plan.report)) warn(message);
   const std::vector<PlacedImage> images = place_images(request, warn);
   PipelineHooks hooks{.stop = stop, .resume = resumed};
   if (is_primary) {

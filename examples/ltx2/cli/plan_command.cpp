@@ -82,8 +82,9 @@ void PlanCommand::add_to(CLI::App& app) {
       ->capture_default_str()
       ->group(group);
   app.add_option("--network", network_,
-                 "What connects the devices of --ranks, instead of the profile's network: nvlink (360 GB/s reached in "
-                 "each direction), pcie (25 GB/s), 100gbe (10 GB/s)")
+                 "What connects the devices of --ranks and --store, instead of the profile's network, or with --store "
+                 "cuda:... of the link to the host: nvlink (360 GB/s reached in each direction), pcie (25 GB/s), "
+                 "100gbe (10 GB/s)")
       ->check(CLI::IsMember(network_names()))
       ->group(group);
   app.add_flag("--json", json_, "Print the plan as JSON, in the form that --report of a run has")->group(group);
@@ -107,6 +108,9 @@ ExitCode PlanCommand::run(const std::stop_token& stop) const {
   Settings settings = options_.execution.settings();
   settings.device.kind = is_cpu(profile) ? ltxmem::DeviceKind::cpu : ltxmem::DeviceKind::cuda;
   settings.weights.device_reads_files = is_cpu(profile);
+  free_stores(settings, budgets, card_bytes);
+  const bool stores_are_cards = !settings.stores.empty() && settings.stores.front().kind == ltxmem::DeviceKind::cuda;
+  if (stores_are_cards && network_.empty()) place_in_one_machine(profile);
 
   ltxmem::HostResource copies;
   Models models =

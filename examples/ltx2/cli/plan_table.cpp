@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <utility>
 
 #include "cli/messages.hpp"
+#include "plan/fit.hpp"
 #include "plan/hidden_link.hpp"
 #include "runtime/scheme.hpp"
 #include "runtime/size.hpp"
@@ -65,10 +67,26 @@ void print_ranks(const Report& report) {
               grid.sharing_tokens(), grid.sharing_heads());
 }
 
+void print_stores(const Report& report) {
+  const std::vector<StoreReport> stores = report.stores();
+  if (stores.empty()) return;
+  std::printf("\n%-14s %12s %12s\n", "stores", "device", "free");
+  for (std::size_t i = 0; i < stores.size(); ++i) {
+    const StoreSettings& store = report.settings.stores[i];
+    const std::string free = store.free_bytes == StoreSettings::unlimited ? "-" : format_bytes(store.free_bytes);
+    std::printf("%-14s %12s %12s\n", store.name().c_str(), format_bytes(stores[i].planned.bytes).c_str(), free.c_str());
+  }
+  const WeightPlacement& weights = report.settings.weights;
+  if (weights.stream) {
+    std::printf("of the streamed blocks %lld stay there\n", static_cast<long long>(weights.stored_blocks));
+  }
+}
+
 }  // namespace
 
 std::vector<std::string> plan_warnings(const GenerateRequest& request, const Report& plan) {
   std::vector<std::string> warnings = clip_warnings(request);
+  for (std::string& warning : store_warnings(plan)) warnings.push_back(std::move(warning));
   if (plan.predicted_seconds() >= seconds_per_day) {
     warnings.push_back("the run takes " + duration_text(plan.predicted_seconds()) + " on " + plan.device_profile);
   }
@@ -95,13 +113,14 @@ void print_plan(const GenerateRequest& request, const JobPlan& plan, const ltxme
               static_cast<long long>(settings.key_tile), static_cast<long long>(settings.ffn_chunk),
               weights_text(settings.weights).c_str());
   std::printf("E3 and E4 hide the link from query tiles of %lld tokens on\n\n",
-              static_cast<long long>(hiding_query_tile(profile, settings.dtype)));
+              static_cast<long long>(hiding_query_tile(profile, settings.dtype, !settings.stores.empty())));
   std::printf("%-14s %12s %12s %12s %12s  %s\n", "stage", "device", "pinned", "host", "predicted", "bound by");
   for (const StageReport& stage : report.stages) {
     print_stage(stage.name, stage.planned_peak, stage.predicted_seconds(), bound_of(stage));
   }
   print_stage("whole job", report.planned_peak(), report.predicted_seconds(), "");
   print_ranks(report);
+  print_stores(report);
   for (const ltxmem::MemorySpace space : ltxmem::memory_spaces) print_peak(plan.peak(space));
   if (report.settings.device.kind == ltxmem::DeviceKind::cuda) {
     std::printf(

@@ -71,7 +71,8 @@ std::string usage_message(CLI::App& program, int argc, const char* const* argv, 
   for (int i = 2; i < argc; ++i) {
     const std::string word = std::string(argv[i]).substr(0, std::string_view(argv[i]).find('='));
     // The next word would be taken for its value, and the word after that would be the one to complain of.
-    if (argv[i] == word + "=") return "option " + word + "= has no value (see ltx2 " + first + " --help)";
+    if (word.starts_with("--") && argv[i] == word + "=")
+      return "option " + word + "= has no value (see ltx2 " + first + " --help)";
     if (word.starts_with("--") && std::find(known.begin(), known.end(), word) == known.end()) {
       return "unknown option " + word + hint(nearest(word, known));
     }

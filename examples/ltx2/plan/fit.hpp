@@ -15,9 +15,16 @@
 
 namespace ltx2 {
 
-/// Why a plan breaks a budget, or nothing. Of several stages that do it is the one which needs most.
+/// Why stages of a plan need more of a store than it has free, or break a budget, or nothing. Of several stages that do
+/// it is the one which needs most.
+std::optional<ltxmem::DoesNotFit::Details> find_misfit(std::span<const StageReport> stages, const Settings& settings,
+                                                       std::span<const ltxmem::MemoryBudget> budgets);
+/// The same of all its stages.
 std::optional<ltxmem::DoesNotFit::Details> find_misfit(const Report& plan,
                                                        std::span<const ltxmem::MemoryBudget> budgets);
+
+/// That nothing of a plan leaves the device, although there are stores for it; or no warning.
+std::vector<std::string> store_warnings(const Report& plan);
 
 /// What the plan of a run says of its stages becomes part of the run's report. Error when they are not the same stages.
 void adopt_plan(Report& run, const Report& plan);

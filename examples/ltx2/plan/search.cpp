@@ -90,7 +90,8 @@ class Search {
     std::size_t most = 0;
     for (const StageReport& stage : report.stages) {
       if ((stage.name == video_decode_stage) != decoding) continue;
-      if (const auto misfit = ltxmem::find_misfit(stage.at_peak, budgets_)) most = std::max(most, shortfall(*misfit));
+      const auto misfit = find_misfit(std::span(&stage, 1), report.settings, budgets_);
+      if (misfit) most = std::max(most, shortfall(*misfit));
     }
     return most;
   }
@@ -205,6 +206,56 @@ class Search {
   std::optional<Choice> best_;
 };
 
+/// How many blocks fit into the stores beside what plans without any and with one have there; no more than `most`, and
+/// none where blocks take nothing because all stay on the device.
+std::int64_t room_in_stores(const Report& none, const Report& one, std::int64_t most) {
+  auto room = static_cast<std::size_t>(most);
+  bool takes_any = false;
+  for (std::size_t stage = 0; stage < none.stages.size(); ++stage) {
+    for (std::size_t i = 0; i < none.settings.stores.size(); ++i) {
+      const std::size_t before = none.stages[stage].stores[i].planned.bytes;
+      const std::size_t after = one.stages[stage].stores[i].planned.bytes;
+      if (after <= before) continue;
+      takes_any = true;
+      room = std::min(room, (none.settings.stores[i].free_bytes - before) / (after - before));
+    }
+  }
+  return takes_any ? static_cast<std::int64_t>(room) : 0;
+}
+
+/// A plan that fits, with as many streamed blocks in the stores as what they hold otherwise leaves room for, up to
+/// `most`.
+JobPlan fill_stores(JobPlan best, std::int64_t most, std::span<const ltxmem::MemoryBudget> budgets,
+                    const PlanWith& plan_with) {
+  Settings settings = best.report.settings;
+  const auto plan_storing = [&](std::int64_t blocks) {
+    settings.weights.stored_blocks = blocks;
+    return plan_with(settings);
+  };
+  most -= settings.weights.resident_blocks;
+  if (!settings.weights.stream || most <= 0) return best;
+  JobPlan one = plan_storing(1);
+  if (find_misfit(one.report, budgets)) return best;
+  std::int64_t next = room_in_stores(best.report, one.report, most);
+  if (next == 0) return best;
+  best = std::move(one);
+  std::int64_t fits = 1;
+  std::int64_t too_many = next + 1;
+  // Usually that many fit; where a budget or the ends of rows say less, the largest number between is looked for.
+  for (bool is_first = true; next > fits; is_first = false) {
+    JobPlan plan = plan_storing(next);
+    if (find_misfit(plan.report, budgets)) {
+      too_many = next;
+    } else {
+      fits = next;
+      best = std::move(plan);
+      if (is_first) break;
+    }
+    next = (fits + too_many) / 2;
+  }
+  return best;
+}
+
 /// As options, those of the settings that differ from the given ones.
 std::string changed_options(const Settings& given, const Settings& settings) {
   const nlohmann::ordered_json before = options_of(given);
@@ -223,7 +274,11 @@ Choice choose_plan(const Settings& settings, const Automatic& automatic, std::sp
                    const PlanWith& plan_with) {
   Search search(budgets, plan_with);
   search.run(settings, automatic);
-  if (search.fits()) return search.take();
+  if (search.fits()) {
+    Choice choice = search.take();
+    choice.plan = fill_stores(std::move(choice.plan), automatic.stored_blocks, budgets, plan_with);
+    return choice;
+  }
   Choice choice = search.best();
   search.run(settings, Automatic::everything(automatic.resident_blocks));
   if (search.fits()) choice.misfit->suggestion = changed_options(settings, search.best().plan.report.settings);

@@ -26,8 +26,11 @@ struct Automatic {
   bool decode_tile = false;
   bool ulysses_degree = false;
   std::int64_t resident_blocks = 0;  ///< at most so many streamed blocks may stay on the device; 0: as given
+  std::int64_t stored_blocks = 0;    ///< likewise in the stores, if there are any
 
-  static Automatic everything(std::int64_t blocks) { return {true, true, true, true, true, true, true, false, blocks}; }
+  static Automatic everything(std::int64_t resident) {
+    return {true, true, true, true, true, true, true, false, resident, 0};
+  }
 };
 
 using PlanWith = std::function<JobPlan(const Settings&)>;
@@ -46,7 +49,7 @@ struct Choice {
 /// taken, then the place for the saved prefix if it saves time, and what is left of the budgets goes to resident
 /// blocks. The schemes follow from E1, which computes and moves least: no more are tried once the best is near E1 with
 /// room for everything. Ulysses degrees are searched one after the other. No settings are planned twice, also not for a
-/// refusal's suggestion.
+/// refusal's suggestion. At last, streamed blocks fill what the plan leaves of the stores.
 Choice choose_plan(const Settings& settings, const Automatic& automatic, std::span<const ltxmem::MemoryBudget> budgets,
                    const PlanWith& plan_with);
 

@@ -2,11 +2,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <typeindex>
 #include <unordered_map>
 
 #include "ltxmem/backend/cuda/backend.cuh"
+#include "ltxmem/backend/cuda/cuda_peer.hpp"
 #include "ltxmem/backend/cuda/cuda_resource.hpp"
 #include "runtime/card_backend.hpp"
 #include "runtime/card_functions.hpp"
@@ -79,11 +81,13 @@ class CudaCard final : public Card {
   ltxmem::StreamRef stream() const noexcept override { return backend_.stream(); }
   ltxmem::ResourceRef memory() noexcept override { return memory_; }
   ltxmem::ResourceRef pinned_memory() noexcept override { return pinned_; }
+  ltxmem::ResourceRef peer_memory(int index) override { return peers_.try_emplace(index, index).first->second; }
 
  private:
   CudaBackend backend_;
   CardMemory memory_;
   ltxmem::PinnedResource pinned_;
+  std::map<int, ltxmem::PeerResource> peers_;
 };
 
 }  // namespace

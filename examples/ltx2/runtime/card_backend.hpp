@@ -32,6 +32,8 @@ class Card {
   virtual ltxmem::StreamRef stream() const noexcept = 0;     ///< that it queues its work on
   virtual ltxmem::ResourceRef memory() noexcept = 0;         ///< of the device, in the order of its stream
   virtual ltxmem::ResourceRef pinned_memory() noexcept = 0;  ///< page-locked memory of the host, for all cards
+  /// Of another card, for copies alone: ltxmem::PeerResource.
+  virtual ltxmem::ResourceRef peer_memory(int index) = 0;
 };
 
 /// Cards of this machine, and what one has free, in bytes. Throws DeviceError, in one sentence, when it cannot be used:
@@ -57,6 +59,7 @@ class CardBackend {
 
   ltxmem::ResourceRef memory() const noexcept { return card_->memory(); }
   ltxmem::ResourceRef pinned_memory() const noexcept { return card_->pinned_memory(); }
+  ltxmem::ResourceRef peer_memory(int index) { return card_->peer_memory(index); }
 
   Target target() const noexcept { return {}; }
   ltxmem::StreamRef stream() const noexcept { return card_->stream(); }

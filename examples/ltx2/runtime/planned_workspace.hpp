@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <optional>
 #include <string>
 
@@ -19,7 +21,9 @@ class PlannedWorkspace {
         runtime_(runtime),
         workspace_{{memory(ltxmem::MemorySpace::device, rank), plan.peak[0]},
                    {memory(ltxmem::MemorySpace::pinned, rank), plan.peak[1]},
-                   {memory(ltxmem::MemorySpace::host, rank), plan.peak[2]}} {}
+                   {memory(ltxmem::MemorySpace::host, rank), plan.peak[2]}} {
+    for (std::size_t i = 0; i < plan.stores.size(); ++i) workspace_.stores.push_back(store(i));
+  }
 
   /// Runs the body that was planned.
   template <class Body>
@@ -32,7 +36,8 @@ class PlannedWorkspace {
     for (std::size_t space = 0; space < plan.peak.size(); ++space) {
       if (plan.peak[space] > plan_.peak[space]) return false;
     }
-    return true;
+    return std::equal(plan.stores.begin(), plan.stores.end(), plan_.stores.begin(), plan_.stores.end(),
+                      [](const auto& wanted, const auto& there) { return wanted.bytes <= there.bytes; });
   }
 
   /// Runs the body of a plan that fits, unless this is a dry run, and adds its operations to the open stage. Throws
@@ -51,11 +56,17 @@ class PlannedWorkspace {
   template <class Backend, class Body>
   void run_on(Backend& backend, const Runtime::Plan& plan, Body&& body) {
     for (ltxmem::Arena* arena : {&workspace_.device, &workspace_.pinned, &workspace_.host}) arena->reset_peak();
+    for (ltxmem::StoreArena& store : workspace_.stores) store.arena.reset_peak();
     const SpaceBytes used = plan.record ? run_traced(backend, *plan.record, body) : run_silently(backend, body);
     for (const ltxmem::MemorySpace space : ltxmem::memory_spaces) {
       const auto index = static_cast<std::size_t>(space);
       ltxmem::expects<ltxmem::Error>(used[index] == plan.peak[index], "planned ", plan.peak[index], " bytes of ",
                                      memory_space_name(space), " memory, used ", used[index]);
+    }
+    for (std::size_t i = 0; i < workspace_.stores.size(); ++i) {
+      const std::size_t stored = workspace_.stores[i].arena.peak_bytes();
+      ltxmem::expects<ltxmem::Error>(stored == plan.stores[i].bytes, "planned ", plan.stores[i].bytes,
+                                     " bytes of store ", runtime_.settings().stores[i].name(), ", used ", stored);
     }
   }
 
@@ -104,6 +115,7 @@ class PlannedWorkspace {
   };
 
   ltxmem::ResourceRef memory(ltxmem::MemorySpace space, int rank);
+  ltxmem::StoreArena store(std::size_t index);
 
   Runtime::Plan plan_;
   Runtime& runtime_;

@@ -109,11 +109,12 @@ class RankWorkspaces {
       const auto own_kind = kind(index);
       auto of_kind = known.find(own_kind);
       if (of_kind == known.end()) {
-        auto planned = runtime.plan(threads(runtime), [&](PlanBackend& backend, ltxmem::Workspace& workspace) {
+        const auto run_dry = [&](PlanBackend& backend, ltxmem::Workspace& workspace) {
           const ltxmem::PlannedCommunicator all(settings.first_working() + index, settings.count);
           RankGroups groups(all, settings);
           body(groups.place(), backend, workspace);
-        });
+        };
+        auto planned = runtime.plan_with_stores(threads(runtime), run_dry);
         if (index > 0) planned.record.reset();  // one rank's steps are traced
         of_kind = known.emplace(own_kind, std::move(planned)).first;
       }
@@ -171,10 +172,10 @@ class RankWorkspaces {
     };
     const auto run_one_of_many = [&](const ltxmem::AnyTransport& meeting) {
       const int rank = meeting.rank();
-      if (rank < first_present()) return;
+      if (!is_present(rank)) return;
       const std::int64_t bytes = blaming(rank, [&] {
         const Transport transport = connect(meeting);
-        return rank < settings().first_working() ? 0 : run_rank(transport, at(rank).backend);
+        return works(rank) ? run_rank(transport, at(rank).backend) : 0;
       });
       std::vector<StageReport>& stages = runtime_.report_.stages;
       if (!stages.empty()) stages.back().ranks[static_cast<std::size_t>(rank)].measured_message_bytes += bytes;
@@ -192,12 +193,15 @@ class RankWorkspaces {
       run_rank(connect(meeting(0)), own_backend());
       return;
     }
-    for (int rank = first_present(); rank < settings().count; ++rank) add_backend(rank);
+    for (int rank = 0; rank < settings().count; ++rank) {
+      if (is_present(rank)) add_backend(rank);
+    }
     ltxmem::run_on_threads(group, [&](int rank) { run_one_of_many(meeting(rank)); });
   }
 
+  bool works(int rank) const noexcept { return rank >= settings().first_working() && rank < settings().first_store(); }
   /// Every card is one of those that send each other messages, whether it works or not.
-  int first_present() const noexcept { return has_cards ? 0 : settings().first_working(); }
+  bool is_present(int rank) const noexcept { return has_cards || works(rank); }
 
   /// How the rows of a rank travel, in the thread that works for it from now on.
   Transport connect(const ltxmem::AnyTransport& meeting) {

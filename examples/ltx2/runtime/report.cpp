@@ -72,6 +72,15 @@ nlohmann::ordered_json rank_json(const RankReport& rank, std::size_t number, boo
   return json;
 }
 
+nlohmann::ordered_json store_json(const StoreReport& report, const StoreSettings& store, bool is_plan) {
+  nlohmann::ordered_json json{{"store", store.name()}};
+  if (store.free_bytes != StoreSettings::unlimited) json["free_bytes"] = store.free_bytes;
+  json["planned"] = {{"peak_bytes", report.planned.bytes}};
+  if (!report.planned.buffers.empty()) json["planned"]["at_peak"] = peak_json(report.planned);
+  if (!is_plan) json["measured"] = {{"peak_bytes", report.measured_peak}};
+  return json;
+}
+
 void add_budgets(nlohmann::ordered_json& json, const std::vector<ltxmem::MemoryBudget>& budgets) {
   for (const ltxmem::MemoryBudget& budget : budgets) {
     const std::size_t reserve = budget.bytes - budget.plannable_bytes();
@@ -119,6 +128,17 @@ std::vector<RankReport> Report::ranks() const {
   return sum;
 }
 
+std::vector<StoreReport> Report::stores() const {
+  std::vector<StoreReport> most(settings.stores.size());
+  for (const StageReport& stage : stages) {
+    for (std::size_t i = 0; i < stage.stores.size(); ++i) {
+      if (stage.stores[i].planned.bytes > most[i].planned.bytes) most[i].planned = stage.stores[i].planned;
+      most[i].measured_peak = std::max(most[i].measured_peak, stage.stores[i].measured_peak);
+    }
+  }
+  return most;
+}
+
 double Report::seconds() const {
   double sum = 0;
   for (const StageReport& stage : stages) sum += stage.seconds;
@@ -152,6 +172,8 @@ nlohmann::ordered_json to_json(const Settings& settings) {
       {"decode-tile", settings.decode_tile},
       {"weights", weights_text(settings.weights)},
       {"resident-blocks", settings.weights.resident_blocks},
+      {"stored-blocks", settings.weights.stored_blocks},
+      {"store", stores_text(settings.stores)},
       {"saved-prefix", saved_prefix_name(settings)},
       {"dtype", settings.dtype == ltxmem::DType::f32 ? "f32" : "bf16"},
       {"threads", settings.threads},
@@ -191,6 +213,10 @@ nlohmann::ordered_json to_json(const Report& report) {
   }
   for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
     json["ranks"].push_back(rank_json(ranks[rank], rank, report.is_plan));
+  }
+  const std::vector<StoreReport> stores = report.stores();
+  for (std::size_t i = 0; i < stores.size(); ++i) {
+    json["stores"].push_back(store_json(stores[i], report.settings.stores[i], report.is_plan));
   }
   json["stages"] = nlohmann::ordered_json::array();
   for (const StageReport& stage : report.stages) {

@@ -51,12 +51,19 @@ struct RankReport {
   friend bool operator==(const RankReport&, const RankReport&) = default;
 };
 
+/// What a stage takes of one of the stores.
+struct StoreReport {
+  std::size_t measured_peak = 0;
+  ltxmem::MemoryPeak planned;  ///< with its buffers in a plan
+};
+
 /// One stage of a run: what the dry run said it would take and what it took.
 struct StageReport {
   std::string name;
-  SpaceBytes planned_peak{};  ///< of device memory, that of the rank which needs most; of the others, all ranks'
+  SpaceBytes planned_peak{};  ///< of device memory, that of the rank which needs most, stores apart; else all ranks'
   SpaceBytes measured_peak{};
-  std::vector<RankReport> ranks;                                         ///< empty where one rank works alone
+  std::vector<RankReport> ranks;                                         ///< empty where there is one
+  std::vector<StoreReport> stores;                                       ///< as the settings list them
   std::array<ltxmem::MemoryPeak, ltxmem::memory_spaces.size()> at_peak;  ///< step and buffers of each planned peak
   SecondsByBound planned_seconds{};                                      ///< all zero: no device profile was given
   double seconds = 0;
@@ -86,6 +93,8 @@ struct Report {
   SpaceBytes measured_peak() const;
   /// Of every rank its largest peak, and the sums of the rest; empty where one rank works alone.
   std::vector<RankReport> ranks() const;
+  /// Of every store its largest peak.
+  std::vector<StoreReport> stores() const;
   double seconds() const;            ///< measured
   double predicted_seconds() const;  ///< 0 without a device profile
 };

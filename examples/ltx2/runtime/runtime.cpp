@@ -35,6 +35,11 @@ Runtime::Runtime(const Settings& settings, std::stop_token stop, const MemoryLim
     if (card_ == nullptr) return host_resource_;
     return card_of(rank).backend.memory();
   });
+  add_stores([&](const StoreSettings& store) -> ltxmem::ResourceRef {
+    if (card_ == nullptr) return host_resource_;
+    const bool is_rank = store.kind == ltxmem::DeviceKind::cpu;
+    return card_->peer_memory(is_rank ? card_indices(settings)[static_cast<std::size_t>(store.index)] : store.index);
+  });
 }
 
 Runtime::Runtime(const Settings& settings, const DryRun& dry_run)
@@ -49,25 +54,36 @@ Runtime::Runtime(const Settings& settings, const DryRun& dry_run)
   report_.settings = settings;
   report_.is_plan = true;
   add_rank_devices([&](int) -> ltxmem::ResourceRef { return virtual_resource_; });
+  add_stores([&](const StoreSettings&) -> ltxmem::ResourceRef { return virtual_resource_; });
 }
 
 void Runtime::add_rank_devices(const std::function<ltxmem::ResourceRef(int rank)>& memory_of) {
   expect_workable(settings().ranks);
-  for (int rank = 1; rank < settings().ranks.count; ++rank) {
-    rank_devices_.emplace_back(memory_of(rank), device_limit_.limit_bytes(), rank);
+  for (int rank = 1; rank < settings().ranks.first_store(); ++rank) {
+    rank_devices_.emplace_back(memory_of(rank), device_limit_.limit_bytes(), "device budget",
+                               " of rank " + std::to_string(rank));
+  }
+}
+
+void Runtime::add_stores(const std::function<ltxmem::ResourceRef(const StoreSettings&)>& memory_of) {
+  expect_stores(settings());
+  for (const StoreSettings& store : settings().stores) {
+    const std::size_t limit = is_plan() ? StoreSettings::unlimited : store.free_bytes;  // what does not fit is planned
+    std::deque<RankDevice>& devices = store.kind == ltxmem::DeviceKind::cpu ? rank_devices_ : store_cards_;
+    devices.emplace_back(memory_of(store), limit, "store " + store.name(), " of store " + store.name());
   }
 }
 
 int Runtime::fullest_rank(MemorySpace space, const std::function<std::size_t(const Ledger&)>& bytes) {
   int fullest = 0;
-  for (int rank = 1; rank < settings().ranks.count; ++rank) {
+  for (int rank = 1; rank < settings().ranks.first_store(); ++rank) {
     if (bytes(ledger(space, rank)) > bytes(ledger(space, fullest))) fullest = rank;
   }
   return fullest;
 }
 
 Runtime::Plan Runtime::finish_plan(const SpaceBytes& peak, ltxmem::Record&& record) const {
-  Plan plan{peak, record.totals(), nullptr, nullptr};
+  Plan plan{peak, record.totals(), nullptr, nullptr, {}};
   if (is_traced()) plan.record = std::make_shared<const ltxmem::Record>(std::move(record));
   if (!is_plan()) return plan;
   PlannedWork work;
@@ -89,6 +105,11 @@ Stage::Stage(Runtime& runtime, std::string name) : runtime_(runtime), start_(std
     report.planned_peak[space] = runtime.ledgers_[space].current_bytes();
   }
   for (Runtime::RankDevice& device : runtime.rank_devices_) device.ledger.reset_peak();
+  for (Runtime::RankDevice& device : runtime.store_cards_) device.ledger.reset_peak();
+  report.stores.resize(runtime.settings().stores.size());
+  for (std::size_t i = 0; i < report.stores.size(); ++i) {
+    report.stores[i].planned.bytes = runtime.store_ledger(i).current_bytes();
+  }
   if (runtime.watcher_) runtime.watcher_->stage_began(report.name);
   runtime.report_.stages.push_back(std::move(report));
 }
@@ -111,9 +132,22 @@ Stage::~Stage() {
     const Ledger& ledger = runtime_.ledger(MemorySpace::device, static_cast<int>(rank));
     (is_plan ? of_rank.planned_peak : of_rank.measured_peak) = ledger.peak().bytes;
   }
+  for (std::size_t i = 0; i < report.stores.size(); ++i) {
+    const ltxmem::MemoryPeak& peak = runtime_.store_ledger(i).peak();
+    report.stores[i].measured_peak = is_plan ? 0 : peak.bytes;
+    if (!is_plan) continue;
+    report.stores[i].planned = peak;
+    report.stores[i].planned.step = report.name;
+  }
   if (is_plan) report.seconds = 0;
   runtime_.stage_open_ = false;
   if (runtime_.watcher_) runtime_.watcher_->stage_ended();
+}
+
+ltxmem::StoreArena PlannedWorkspace::store(std::size_t index) {
+  const ltxmem::MemoryPeak& planned = plan_.stores[index];
+  return {ltxmem::Arena(runtime_.store_ledger(index).workspace(planned), planned.bytes),
+          Runtime::weight_of(runtime_.settings().stores[index])};
 }
 
 ltxmem::ResourceRef PlannedWorkspace::memory(MemorySpace space, int rank) {
@@ -130,6 +164,10 @@ void Runtime::note(std::span<const Plan> plans) {
   for (const MemorySpace space : ltxmem::memory_spaces) {
     std::size_t& peak = stage.planned_peak[static_cast<std::size_t>(space)];
     peak = std::max(peak, current(ledger(space, fullest_rank(space, current))));
+  }
+  for (std::size_t i = 0; i < stage.stores.size(); ++i) {
+    std::size_t& peak = stage.stores[i].planned.bytes;
+    peak = std::max(peak, current(store_ledger(i)));
   }
   for (const Plan& plan : plans) stage.operations += plan.operations;
   if (!plans.front().work) return;
@@ -161,7 +199,7 @@ void Runtime::note_ranks(std::span<const Plan> plans) {
   for (int rank = 0; rank < ranks.count; ++rank) {
     RankReport& report = stage.ranks[static_cast<std::size_t>(rank)];
     report.planned_peak = std::max(report.planned_peak, ledger(MemorySpace::device, rank).current_bytes());
-    if (rank < ranks.first_working()) continue;
+    if (rank < ranks.first_working() || rank >= ranks.first_store()) continue;
     const Plan& plan = plans[static_cast<std::size_t>(rank - ranks.first_working())];
     report.planned_message_bytes += plan.operations.message_bytes;
     if (plan.work) report.planned_seconds += plan.work->replay.seconds;

@@ -134,6 +134,7 @@ class Runtime : private HostWork::Source {
     ltxmem::Record::Totals operations;
     std::shared_ptr<const PlannedWork> work;       ///< the rest of it; only in a dry run
     std::shared_ptr<const ltxmem::Record> record;  ///< only where steps are traced
+    std::vector<ltxmem::MemoryPeak> stores{};      ///< what it takes of each store; empty: none is reached
   };
 
   /// threads: that it runs with; a dry run has threads to plan for and none to run.
@@ -147,6 +148,20 @@ class Runtime : private HostWork::Source {
     ltxmem::Workspace workspace = ltxmem::Workspace::make_virtual(dry.record());
     body(dry, workspace);
     return finish_plan(peaks(workspace), std::move(dry.record()));
+  }
+  /// The same of a body that reaches the stores, if there are any.
+  template <class Body>
+  Plan plan_with_stores(int threads, Body&& body) const {
+    std::deque<ltxmem::Record> stored(settings().stores.size());  // what each holds
+    Plan made = plan(threads, [&](PlanBackend& backend, ltxmem::Workspace& workspace) {
+      for (std::size_t i = 0; i < stored.size(); ++i) {
+        workspace.stores.push_back(
+            {ltxmem::Arena::make_virtual(ltxmem::MemorySpace::device, stored[i]), weight_of(settings().stores[i])});
+      }
+      body(backend, workspace);
+    });
+    for (const ltxmem::Record& record : stored) made.stores.push_back(record.peak(ltxmem::MemorySpace::device));
+    return made;
   }
 
   /// Plans the body, then runs it once in a workspace of exactly the planned size. The stage name is used when no Stage
@@ -162,9 +177,10 @@ class Runtime : private HostWork::Source {
 
   /// Memory of a rank's device. That of rank 0 is the device of everything that ranks do not share.
   struct RankDevice {
-    RankDevice(ltxmem::ResourceRef upstream, std::size_t limit_bytes, int rank)
-        : limit(upstream, limit_bytes, "device budget"),
-          ledger(ltxmem::MemorySpace::device, limit, " of rank " + std::to_string(rank)) {}
+    /// owner: " of ...", in errors.
+    RankDevice(ltxmem::ResourceRef upstream, std::size_t limit_bytes, std::string limit_name, std::string owner)
+        : limit(upstream, limit_bytes, std::move(limit_name)),
+          ledger(ltxmem::MemorySpace::device, limit, std::move(owner)) {}
 
     ltxmem::LimitingResource limit;
     Ledger ledger;
@@ -207,9 +223,16 @@ class Runtime : private HostWork::Source {
   RankCard& card_of(int rank) {
     return cards_.at(settings().ranks.processes != nullptr ? 0 : static_cast<std::size_t>(rank));
   }
+  static double weight_of(const StoreSettings& store) noexcept { return static_cast<double>(store.free_bytes); }
+  Ledger& store_ledger(std::size_t index) noexcept {
+    if (store_cards_.empty()) return ledger(ltxmem::MemorySpace::device, settings().stores[index].index);
+    return store_cards_[index].ledger;
+  }
   /// memory_of(rank): what its ledger counts.
   void add_rank_devices(const std::function<ltxmem::ResourceRef(int rank)>& memory_of);
-  /// The rank whose ledger gives the largest number.
+  /// Behind the devices of the other ranks.
+  void add_stores(const std::function<ltxmem::ResourceRef(const StoreSettings&)>& memory_of);
+  /// The rank whose ledger gives the largest number, of those that are no stores.
   int fullest_rank(ltxmem::MemorySpace space, const std::function<std::size_t(const Ledger&)>& bytes);
   /// Adds what is about to be done, by one or by several at once, to the open stage.
   void note(std::span<const Plan> plans);
@@ -224,6 +247,7 @@ class Runtime : private HostWork::Source {
   ltxmem::LimitingResource host_limit_;
   std::array<Ledger, ltxmem::memory_spaces.size()> ledgers_;
   std::deque<RankDevice> rank_devices_;  ///< of ranks 1, 2, ...
+  std::deque<RankDevice> store_cards_;   ///< of the stores, where these are no ranks
   std::stop_token stop_;
   HostBackend backend_;
   std::optional<DryRun> dry_run_;

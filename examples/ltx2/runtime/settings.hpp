@@ -28,6 +28,7 @@ struct WeightPlacement {
   bool stream = false;               ///< blocks visit the device by turns; false: all stay
   std::int64_t slots = 2;            ///< streamed blocks on the device at a time
   std::int64_t resident_blocks = 0;  ///< first blocks that stay although the others are streamed
+  std::int64_t stored_blocks = 0;    ///< so many of the others stay in the stores, where there are any
   /// The device reads host memory (the CPU): weights that are not streamed are used where the file is mapped. False:
   /// they are copied to the device and count as its memory.
   bool device_reads_files = true;
@@ -78,6 +79,7 @@ constexpr std::optional<RankLayout> find_rank_layout(std::string_view name) noex
 /// Who shares the transformer's work.
 struct RankSettings {
   int count = 1;
+  int stores = 0;  ///< so many last ranks stay out of it and are Settings::stores
   RankLayout layout = RankLayout::sequence;
   bool idle_primary = false;  ///< rank 0 stays out of the transformer and has its memory for everything else
   /// Of the ranks that share tokens, so many trade them for heads in self attention, and keys and values go round
@@ -88,7 +90,8 @@ struct RankSettings {
   Processes* processes = nullptr;  ///< that the ranks of a run are, this one among them; null: threads. Borrowed
 
   int first_working() const noexcept { return idle_primary ? 1 : 0; }
-  int working() const noexcept { return count - first_working(); }
+  int working() const noexcept { return count - first_working() - stores; }
+  int first_store() const noexcept { return count - stores; }
 
   /// Ranks that share the heads of the same tokens: a row of the grid, working ranks that follow one another.
   int sharing_heads() const noexcept {
@@ -102,6 +105,31 @@ struct RankSettings {
   /// Ranks that share the tokens: a column of the grid.
   int sharing_tokens() const noexcept { return working() / sharing_heads(); }
 };
+
+/// Memory of another device, for what leaves the one that computes: rows of a scheme, the saved prefix, weights. What
+/// is spread over several takes of each in proportion to what it has free.
+struct StoreSettings {
+  static constexpr std::size_t unlimited = std::numeric_limits<std::size_t>::max();
+
+  ltxmem::DeviceKind kind = ltxmem::DeviceKind::cpu;  ///< of a rank; or a card that is none
+  int index = 0;                                      ///< of the rank, or the card
+  std::size_t free_bytes = unlimited;
+
+  /// "rank 1" or "cuda:1".
+  std::string name() const { return (kind == ltxmem::DeviceKind::cpu ? "rank " : "cuda:") + std::to_string(index); }
+};
+
+/// As the option --store says it: "host", "rank:1,2" or "cuda:1=BYTES,2=BYTES".
+inline std::string stores_text(const std::vector<StoreSettings>& stores) {
+  if (stores.empty()) return "host";
+  std::string text = stores.front().kind == ltxmem::DeviceKind::cpu ? "rank:" : "cuda:";
+  for (const StoreSettings& store : stores) {
+    if (&store != &stores.front()) text += ",";
+    text += std::to_string(store.index);
+    if (store.free_bytes != StoreSettings::unlimited) text += "=" + std::to_string(store.free_bytes);
+  }
+  return text;
+}
 
 /// How a run is executed. Only device, dtype and ranks change bits of the result.
 struct Settings {
@@ -119,6 +147,7 @@ struct Settings {
   /// Where the transformer keeps what the first blocks of a step's passes have in common (device or pinned); without a
   /// place every pass computes all blocks.
   std::optional<ltxmem::MemorySpace> saved_prefix{};
+  std::vector<StoreSettings> stores{};  ///< in the place of pinned memory, by number; empty: that is where things go
   int verbose = 1;
 };
 
@@ -126,7 +155,8 @@ struct Settings {
 inline void expect_workable(const RankSettings& ranks) {
   using ltxmem::expects;
   expects(ranks.working() >= 1, "ranks: ", ranks.count, ranks.idle_primary ? " with an idle primary" : "",
-          ", expected at least ", ranks.first_working() + 1);
+          ranks.stores > 0 ? ", of which " + std::to_string(ranks.stores) + " are stores" : "", ", expected at least ",
+          ranks.first_working() + ranks.stores + 1);
   expects(ranks.ulysses_degree >= 1 && ranks.sharing_tokens() % ranks.ulysses_degree == 0,
           "ranks: a Ulysses degree of ", ranks.ulysses_degree, " among ", ranks.sharing_tokens(),
           " ranks that share tokens, expected a divisor");
@@ -142,6 +172,37 @@ inline void expect_workable(const RankSettings& ranks) {
     expects(sum > 0, "ranks: all weights are 0");
     expects(ranks.layout != RankLayout::both,
             "ranks: weights with layout both, expected sequence or tensor: shares of a grid are even");
+  }
+}
+
+/// Throws ShapeError for stores that are not there, or not idle.
+inline void expect_stores(const Settings& settings) {
+  using ltxmem::DeviceKind;
+  using ltxmem::expects;
+  const RankSettings& ranks = settings.ranks;
+  expects(settings.weights.stored_blocks == 0 || !settings.stores.empty(), "--stored-blocks ",
+          settings.weights.stored_blocks, " without --store, expected 0");
+  for (std::size_t i = 1; i < settings.stores.size(); ++i) {
+    expects(settings.stores[i - 1].index != settings.stores[i].index, "--store: ", settings.stores[i].name(),
+            " is named twice");
+  }
+  for (const StoreSettings& store : settings.stores) {
+    expects(store.free_bytes > 0, "--store: ", store.name(), " has 0 bytes free");
+    if (store.kind == DeviceKind::cuda) {
+      expects(settings.device.kind == DeviceKind::cuda, "--store ", store.name(), " with --device ",
+              device_text(settings.device), ", expected a card that computes");
+      expects(ranks.count == 1, "--store ", store.name(), " with ", ranks.count, " ranks, expected 1");
+      expects(store.index != settings.device.index, "--store ", store.name(),
+              ": the card that computes, expected another one");
+      continue;
+    }
+    expects(ranks.processes == nullptr, "--store ", store.name(),
+            ": ranks are processes, expected ranks that are threads of one process");
+    expects(store.index < ranks.count, "--store: there is no ", store.name(), " of ", ranks.count, " ranks");
+    expects(store.index > 0, "--store: rank 0 does what ranks do not share, expected an idle rank");
+    const int place = static_cast<int>(&store - settings.stores.data());
+    expects(store.index == ranks.first_store() + place, "--store: ", store.name(), " of ", ranks.count,
+            " ranks, expected the last ", ranks.stores, ", from rank ", ranks.first_store(), " on");
   }
 }
 

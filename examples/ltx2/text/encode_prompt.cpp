@@ -43,6 +43,7 @@ WeightPlacement placement_of(const Settings& settings) {
   WeightPlacement placement = settings.weights;
   placement.stream = !placement.in_place();
   placement.resident_blocks = 0;
+  placement.stored_blocks = 0;
   return placement;
 }
 

@@ -141,7 +141,7 @@ class Block {
                   const Tiles& tiles, ltxmem::Workspace& workspace) const {
     ltxmem::Arena& arena = workspace.device;
     const auto scope = arena.scope();
-    const auto pinned_scope = workspace.pinned.scope();
+    const auto off_device_scope = workspace.off_device_scope();
     if (!video.enabled) {
       const ltxmem::Step step(backend, "video heard");
       ltxmem::read_tiles(backend, video.x, tiles.queries, [&](std::int64_t begin, ltxmem::TensorView<const T, 2> x) {

@@ -35,7 +35,7 @@ void share_inputs(Backend& backend, Processes& processes, const TransformerInput
   }
 }
 
-/// Gathers on the primary what the working ranks have: rows of each modality.
+/// Gathers on the primary what the working ranks have: rows of each modality that there is.
 template <class Backend>
 void gather_outputs(Backend& backend, Processes& processes, const ltxmem::Partition& video,
                     const ltxmem::Partition& audio, const TransformerOutput& output) {
@@ -46,7 +46,7 @@ void gather_outputs(Backend& backend, Processes& processes, const ltxmem::Partit
     if (processes.rank() == first) send_sign(processes, 0, Sign::done);
   }
   const auto gather = [&](ltxmem::TensorView<float, 2> rows, const ltxmem::Partition& shares) {
-    if (rows.empty()) return;
+    if (rows.empty() || shares.total() == 0) return;
     const bool works = processes.rank() >= first;
     const ltxmem::Segment own = works ? shares.segment(processes.rank() - first) : ltxmem::Segment{};
     std::vector<std::int64_t> sent(ranks, 0);

@@ -15,8 +15,8 @@ namespace ltx2 {
 
 /// The tokens as some first blocks leave them, kept from one pass for another that shares those blocks.
 ///
-/// Memory    the elements of x of every stream, in the space that is asked for; pinned: the slots of HostRowStore as
-///           well. Until the scopes of the arenas end
+/// Memory    the elements of x of every stream, in the space that is asked for, as PlacedRowStore has it; pinned: the
+///           slots of HostRowStore as well. Until the scopes of the arenas end
 /// Numerics  a copy: the pass that goes on from it has the bits of one that computes the blocks again
 template <ltxmem::Element T, ltxmem::Backend<T> Backend>
 class SavedPrefix {

@@ -232,7 +232,7 @@ class StreamBlock {
     ltxmem::repeat(backend, self_.heads() / heads, [&](std::int64_t index) {
       const ltxmem::Step step(backend, "head group", index);
       const auto group_scope = arena.scope();
-      const auto pinned_scope = workspace.pinned.scope();
+      const auto off_device_scope = workspace.off_device_scope();
       const Layer group = self_.group(index * heads, heads);
       KeyValues<T, Backend> made = keys_values(backend, group, stream, rows.own[scale_self], rows.own[shift_self],
                                                &TokenConditions::rotary, tiles, space, workspace, factors.keys);

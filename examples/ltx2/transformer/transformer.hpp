@@ -98,7 +98,7 @@ class Transformer {
                   "a tile of rows that the audio attends to must be whole key quanta");
 
     const auto scope = workspace.device.scope();
-    const auto pinned_scope = workspace.pinned.scope();
+    const auto off_device_scope = workspace.off_device_scope();
     std::optional<Stream<T, Backend>> video;
     std::optional<Stream<T, Backend>> audio;
     const Ends bound(ends.acquire(0), config_);

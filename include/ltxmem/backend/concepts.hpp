@@ -121,6 +121,13 @@ concept HasByteTransfer = HasSteps<B> && std::default_initializable<typename B::
   b.synchronize(event);
 };
 
+/// b.peer_transfer(queue, bytes) -> Event: a copy between this device and memory of others, noted and not made: a dry
+///   run, in which the link to them is another one than that to the host.
+template <class B>
+concept HasPeerTransfer = requires(B& b, std::size_t bytes) {
+  { b.peer_transfer(CopyQueue::in, bytes) } -> std::same_as<typename B::Event>;
+};
+
 template <class B, class T>
 concept FfnBackend = HasLinear<B, T> && HasSteps<B>;
 

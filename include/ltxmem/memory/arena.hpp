@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <optional>
 #include <string>
 #include <utility>
@@ -134,11 +135,32 @@ class Arena {
   std::vector<Buffer> live_;
 };
 
-/// One arena per memory space: what a whole stage of a model works in.
+/// Memory of another device. What is spread over several of them lies on each in proportion to its weight.
+struct StoreArena {
+  Arena arena;
+  double weight = 1;
+};
+
+/// One arena per memory space: what a whole stage of a model works in. Where there are stores, rows that leave the
+/// device lie there and not in pinned memory.
 struct Workspace {
   Arena device;
   Arena pinned;
   Arena host;
+  std::vector<StoreArena> stores{};
+
+  /// Gives back everything that was taken beside the device after it was made.
+  class OffDeviceScope {
+   public:
+    explicit OffDeviceScope(Workspace& workspace) : pinned_(workspace.pinned) {
+      for (StoreArena& store : workspace.stores) stores_.emplace_back(store.arena);
+    }
+
+   private:
+    Arena::Scope pinned_;
+    std::deque<Arena::Scope> stores_;  // which never moves one
+  };
+  [[nodiscard]] OffDeviceScope off_device_scope() { return OffDeviceScope(*this); }
 
   static Workspace make_virtual() { return {Arena::make_virtual(), Arena::make_virtual(), Arena::make_virtual()}; }
   static Workspace make_virtual(MemoryObserver& observer) {

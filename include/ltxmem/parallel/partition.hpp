@@ -2,8 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -12,6 +10,7 @@
 
 #include "ltxmem/core/error.hpp"
 #include "ltxmem/core/shape.hpp"
+#include "ltxmem/core/shares.hpp"
 
 namespace ltxmem {
 
@@ -54,18 +53,8 @@ class Partition {
   /// Rank after rank, in proportion to weights of any scale; the ends are rounded, so no share is off by more than one.
   static Partition weighted(std::int64_t total, std::span<const double> weights) {
     Partition partition(checked(total, static_cast<int>(weights.size())));
-    double sum = 0;
-    for (const double weight : weights) {
-      expects(weight >= 0 && std::isfinite(weight), "partition: weight ", weight, ", expected at least 0");
-      sum += weight;
-    }
-    expects(sum > 0, "partition: all weights are 0");
-    double until = 0;
-    for (std::size_t rank = 0; rank < weights.size(); ++rank) {
-      until += weights[rank];
-      const std::int64_t end = std::llround(static_cast<double>(total) * (until / sum));
-      partition.give(rank, (rank + 1 == weights.size() ? total : std::min(end, total)) - partition.total_);
-    }
+    const std::vector<std::int64_t> shares = weighted_shares(total, weights);
+    for (std::size_t rank = 0; rank < shares.size(); ++rank) partition.give(rank, shares[rank]);
     return partition;
   }
 

@@ -13,10 +13,12 @@
 #include "ltxmem/core/resource.hpp"
 #include "ltxmem/memory/arena.hpp"
 #include "ltxmem/stores/row_store.hpp"
+#include "ltxmem/stores/spread_rows.hpp"
 
 namespace ltxmem {
 
-/// Rows that live in another memory space, usually pinned host memory, and visit the device tile by tile.
+/// Rows that live in another memory space, usually pinned host memory, and visit the device tile by tile. They may be
+/// spread over several places, the memory of other devices for example: a tile then comes in as many copies.
 ///
 /// Two slots on the device take turns: while work reads one, the backend's copy queue fills the other (prefetch) or
 /// empties it (store). A tile that is still in a slot is not brought again, and a staged tile is in its slot.
@@ -38,13 +40,15 @@ class HostRowStore {
   }
 
   HostRowStore(Backend& backend, TensorView<T, 2> rows, Arena& arena, std::int64_t tile)
+      : HostRowStore(backend, SpreadRows<T>(rows), arena, tile) {}
+  HostRowStore(Backend& backend, const SpreadRows<T>& rows, Arena& arena, std::int64_t tile)
       : HostRowStore(backend, rows,
-                     {arena.take<T, 2>("row store slot 0", {tile, rows.extent(1)}),
-                      arena.take<T, 2>("row store slot 1", {tile, rows.extent(1)})}) {}
+                     {arena.take<T, 2>("row store slot 0", {tile, rows.width()}),
+                      arena.take<T, 2>("row store slot 1", {tile, rows.width()})}) {}
   /// The other store holds nothing afterwards and may only go.
   HostRowStore(HostRowStore&& other) noexcept
       : backend_(other.backend_),
-        rows_(other.rows_),
+        rows_(std::move(other.rows_)),
         slots_(std::exchange(other.slots_, {})),
         current_(other.current_) {}
   HostRowStore& operator=(HostRowStore&&) = delete;
@@ -55,8 +59,8 @@ class HostRowStore {
     }
   }
 
-  std::int64_t rows() const noexcept { return rows_.extent(0); }
-  std::int64_t width() const noexcept { return rows_.extent(1); }
+  std::int64_t rows() const noexcept { return rows_.rows(); }
+  std::int64_t width() const noexcept { return rows_.width(); }
   std::int64_t tile() const noexcept { return slots_[0].memory.extent(0); }
 
   TensorView<const T, 2> load(Backend&, std::int64_t begin, std::int64_t count) {
@@ -91,14 +95,16 @@ class HostRowStore {
     const std::size_t at = find(begin, count);
     expects(at == current_, "host row store: rows [", begin, ", ", begin + count, ") stored without being staged");
     Slot& slot = slots_[at];
-    slot.leaving = {backend_->copy_async(CopyQueue::out, TensorView<const T, 2>(slot.memory.rows(0, count)),
-                                         rows_.rows(begin, count)),
+    slot.leaving = {copy(CopyQueue::out, begin, count,
+                         [&](std::int64_t offset, TensorView<T, 2> rows) {
+                           return std::pair(TensorView<const T, 2>(slot.memory.rows(offset, rows.extent(0))), rows);
+                         }),
                     true};
   }
 
   /// A store of some columns that uses the same slots. Waits for copies under way; what the slots held is forgotten.
   HostRowStore columns(std::int64_t begin, std::int64_t count) {
-    const TensorView<T, 2> part = rows_.columns(begin, count);
+    const SpreadRows<T> part = rows_.columns(begin, count);
     for (Slot& slot : slots_) clear(slot);
     std::array<TensorView<T, 2>, 2> memory;
     for (std::size_t i = 0; i < 2; ++i) memory[i] = {slots_[i].memory.data(), {tile(), count}};
@@ -128,8 +134,8 @@ class HostRowStore {
     Transfer leaving;
   };
 
-  HostRowStore(Backend& backend, TensorView<T, 2> rows, const std::array<TensorView<T, 2>, 2>& memory)
-      : backend_(&backend), rows_(rows) {
+  HostRowStore(Backend& backend, SpreadRows<T> rows, const std::array<TensorView<T, 2>, 2>& memory)
+      : backend_(&backend), rows_(std::move(rows)) {
     for (std::size_t i = 0; i < 2; ++i) slots_[i].memory = memory[i];
   }
 
@@ -175,13 +181,30 @@ class HostRowStore {
     clear(slot);
     slot.begin = begin;
     slot.count = count;
-    slot.arriving = {backend_->copy_async(CopyQueue::in, TensorView<const T, 2>(rows_.rows(begin, count)),
-                                          slot.memory.rows(0, count)),
+    slot.arriving = {copy(CopyQueue::in, begin, count,
+                          [&](std::int64_t offset, TensorView<T, 2> rows) {
+                            return std::pair(TensorView<const T, 2>(rows), slot.memory.rows(offset, rows.extent(0)));
+                          }),
                      true};
   }
 
+  /// Copies what ends(offset, rows) gives, from and to, for every place where these rows lie. The last copy ends last.
+  template <class Ends>
+  typename Backend::Event copy(CopyQueue queue, std::int64_t begin, std::int64_t count, const Ends& ends) {
+    typename Backend::Event done{};
+    if constexpr (HasPeerTransfer<Backend>) {
+      // A dry run, which has one tile stand for others that may lie in one place or in two.
+      if (rows_.are_of_peers()) return backend_->peer_transfer(queue, byte_count<T>(Extents<2>{count, width()}));
+    }
+    rows_.for_each_part(begin, count, [&](std::int64_t offset, TensorView<T, 2> rows) {
+      const auto [from, to] = ends(offset, rows);
+      done = backend_->copy_async(queue, from, to);
+    });
+    return done;
+  }
+
   Backend* backend_;
-  TensorView<T, 2> rows_;
+  SpreadRows<T> rows_;
   std::array<Slot, 2> slots_;
   std::size_t current_ = 0;
 };

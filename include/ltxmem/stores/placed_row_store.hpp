@@ -12,6 +12,7 @@
 #include "ltxmem/memory/arena.hpp"
 #include "ltxmem/stores/host_row_store.hpp"
 #include "ltxmem/stores/row_store.hpp"
+#include "ltxmem/stores/spread_rows.hpp"
 
 namespace ltxmem {
 
@@ -19,9 +20,10 @@ namespace ltxmem {
 /// leaves the choice open is compiled once.
 ///
 /// Shapes    rows [N, W]; tiles of at most `tile` rows
-/// Memory    device: N * W elements of the device arena. pinned: N * W elements of the pinned arena and the slots of
-///           HostRowStore, 2 * tile * W elements, of the device arena; a tile longer than N counts as N. Both stay
-///           until the scopes of the arenas end, which the store must not outlive
+/// Memory    device: N * W elements of the device arena. pinned: N * W elements of the pinned arena, or where the
+///           workspace has stores, of these (SpreadRows), and the slots of HostRowStore, 2 * tile * W elements, of the
+///           device arena; a tile longer than N counts as N. All stay until the scopes of the arenas end, which the
+///           store must not outlive
 /// Stream    as ResidentRowStore and HostRowStore
 /// Throws    ShapeError for tiles that are too long or lie outside, and for another space; OutOfMemory
 template <Element T, HasCopy<T> Backend>
@@ -68,8 +70,11 @@ class PlacedRowStore {
                     Workspace& workspace) {
     expects(space != MemorySpace::host, "row store ", name, ": host memory that is not pinned");
     if (space == MemorySpace::device) return ResidentRowStore<T>(workspace.device.take<T>(name, extents));
-    const TensorView<T, 2> rows = workspace.pinned.take<T>(name, extents);
-    return HostRowStore<T, Backend>(backend, rows, workspace.device, std::min(tile, extents[0]));
+    const std::int64_t slot = std::min(tile, extents[0]);
+    if (workspace.stores.empty()) {
+      return HostRowStore<T, Backend>(backend, workspace.pinned.take<T>(name, extents), workspace.device, slot);
+    }
+    return HostRowStore<T, Backend>(backend, SpreadRows<T>(name, extents, workspace.stores), workspace.device, slot);
   }
 
   Store store_;

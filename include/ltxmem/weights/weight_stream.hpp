@@ -19,6 +19,7 @@
 #include "ltxmem/backend/concepts.hpp"
 #include "ltxmem/core/error.hpp"
 #include "ltxmem/memory/arena.hpp"
+#include "ltxmem/stores/spread_rows.hpp"
 #include "ltxmem/weights/weight_block.hpp"
 
 namespace ltxmem {
@@ -27,8 +28,9 @@ struct WeightStreamOptions {
   std::int64_t slots = 2;         ///< blocks on the device at a time, besides the resident ones
   std::int64_t pinned_slots = 2;  ///< blocks read ahead
   std::int64_t resident = 0;      ///< so many first blocks are brought once and stay
+  std::int64_t stored = 0;        ///< so many first streamed blocks stay in the stores, if there are any
   bool repeats = true;            ///< the last block is followed by the first one again: another pass
-  std::int64_t cached = 0;        ///< streamed blocks that the page cache keeps: a dry run sees no disk read for them
+  std::int64_t cached = 0;        ///< blocks behind those that the page cache keeps: a dry run sees no disk read there
   bool warm = false;              ///< a dry run sees a later pass: what stays is there, and so is the first block
   std::stop_token stop{};         ///< when it fires, reading ends and acquire throws Cancelled
 };
@@ -71,27 +73,32 @@ struct WeightStreamLayout {
 };
 
 /// Weights that visit the device block by block: a thread reads them into pinned slots, the backend's copy queue takes
-/// them from there to slots on the device while the block before computes.
+/// them from there to slots on the device while the block before computes. Some may stay in the memory of other devices
+/// when they have come by once, each spread over all of these; from then on they visit the slots from there.
 ///
 /// Order     blocks are read and sent in the order 0, 1, ..., n - 1 and, where the stream repeats, the streamed ones
 ///           again; the next one to be sent is on its way before the work on this one is queued
-/// Memory    WeightStreamLayout: device_bytes() and pinned_bytes(), alive until the arenas' scopes end
-/// Cost      every streamed block is read and sent once per pass, every resident one once
+/// Memory    WeightStreamLayout: device_bytes() and pinned_bytes(), and the bytes of the stored blocks in the stores,
+///           alive until the arenas' scopes end
+/// Cost      every streamed block is sent once per pass and read as often, a stored one read once; a resident one both
+///           once
 /// Stream    work queued after acquire(i) finds block i; the next acquire gives the slot to another block, behind the
 ///           work queued until then. The destructor ends the thread and waits for copies under way; work under way is
 ///           the caller's business, so the stream goes before its blocks and arenas do
 /// Threads   one caller at a time, the backend's
 /// Throws    Cancelled; from acquire what reading the block threw; ShapeError, OutOfMemory
 ///
-/// On a backend that collapses loops (a dry run) nothing is read: acquire gives addresses and records the transfers.
+/// On a backend that collapses loops (a dry run) nothing is read: acquire gives addresses and records the transfers;
+/// stored blocks are in their stores.
 /// Turns of a collapsed loop must all be streamed, or all be resident.
 template <HasByteTransfer Backend>
 class WeightStream {
  public:
   /// Borrows the blocks.
   WeightStream(Backend& backend, std::span<const WeightBlock> blocks, const WeightStreamOptions& options, Arena& device,
-               Arena& pinned)
+               Arena& pinned, std::span<StoreArena> stores = {})
       : backend_(&backend), blocks_(blocks), options_(options), layout_(blocks, options) {
+    expects(options.stored >= 0, "weight stream: ", options.stored, " stored blocks");
     const std::int64_t count = size();
     for (std::int64_t block = 0; block < layout_.resident; ++block) {
       const std::size_t bytes = blocks_[static_cast<std::size_t>(block)].bytes();
@@ -107,6 +114,12 @@ class WeightStream {
     for (std::int64_t slot = 0; slot < layout_.pinned_slots; ++slot) {
       pinned_.push_back(static_cast<std::byte*>(pinned.take_bytes("weight slot", layout_.pinned_slot_bytes)));
     }
+    const std::int64_t stored = stores.empty() ? 0 : std::min(options.stored, count - layout_.resident);
+    for (std::int64_t block = layout_.resident; block < layout_.resident + stored; ++block) {
+      homes_.emplace_back("stored weights", rows_of(block), stores);
+    }
+    are_home_.assign(homes_.size(), false);
+    has_read_.assign(pinned_.size(), false);
     arriving_.resize(places_.size() + slots_.size());
     leaving_.resize(pinned_.size());
     present_.assign(static_cast<std::size_t>(count), false);
@@ -187,21 +200,58 @@ class WeightStream {
   /// Sends the next parcel, once it has been read.
   void issue() {
     const std::int64_t turn = issued_;
+    const std::size_t pinned = pinned_of(turn);
+    bool comes_from_home = false;
     {
       std::unique_lock lock(mutex_);
       changed_.wait(lock, options_.stop, [&] { return read_ > turn || error_; });
       if (options_.stop.stop_requested()) throw Cancelled();
       if (read_ <= turn) std::rethrow_exception(error_);
+      comes_from_home = !has_read_[pinned];
     }
     const Parcel parcel = this->parcel(turn);
     const bool is_resident = turn < first_streamed_turn();
     const std::size_t place = is_resident ? static_cast<std::size_t>(parcel.block) : places_.size() + slot_of(turn);
     std::byte* target = is_resident ? places_[place] + parcel.begin : slots_[slot_of(turn)];
-    arriving_[place] = transfer(parcel.bytes, pinned_[pinned_of(turn)], target);
+    arriving_[place] =
+        comes_from_home ? bring_home(parcel.block, target) : transfer(parcel.bytes, pinned_[pinned], target);
+    Event last = arriving_[place];
+    if (!comes_from_home && has_home(parcel.block)) last = take_home(parcel.block, pinned_[pinned]);
     const std::lock_guard lock(mutex_);
-    leaving_[pinned_of(turn)] = arriving_[place];
+    if (has_home(parcel.block)) are_home_[home_of(parcel.block)] = true;
+    leaving_[pinned] = last;
     issued_ = turn + 1;
     changed_.notify_all();
+  }
+
+  // A stored block travels as rows of buffer_alignment bytes, so that its parts are aligned; its last row may end in
+  // bytes that are not its own, for which slots have room.
+  Extents<2> rows_of(std::int64_t block) const noexcept {
+    const std::size_t bytes = aligned_bytes(blocks_[static_cast<std::size_t>(block)].bytes());
+    return {static_cast<std::int64_t>(bytes / buffer_alignment), static_cast<std::int64_t>(buffer_alignment)};
+  }
+  std::size_t home_of(std::int64_t block) const noexcept { return static_cast<std::size_t>(block - layout_.resident); }
+  bool has_home(std::int64_t block) const noexcept {
+    return block >= layout_.resident && home_of(block) < homes_.size();
+  }
+
+  /// The block from where it stays to an address, and from an address to where it is to stay.
+  Event bring_home(std::int64_t block, std::byte* to) {
+    Event done{};
+    const TensorView<std::byte, 2> rows(to, rows_of(block));
+    homes_[home_of(block)].for_each_part(0, rows.extent(0), [&](std::int64_t offset, TensorView<std::byte, 2> part) {
+      done =
+          backend_->copy_async(CopyQueue::in, TensorView<const std::byte, 2>(part), rows.rows(offset, part.extent(0)));
+    });
+    return done;
+  }
+  Event take_home(std::int64_t block, std::byte* from) {
+    Event done{};
+    const TensorView<const std::byte, 2> rows(from, rows_of(block));
+    homes_[home_of(block)].for_each_part(0, rows.extent(0), [&](std::int64_t offset, TensorView<std::byte, 2> part) {
+      done = backend_->copy_async(CopyQueue::in, rows.rows(offset, part.extent(0)), part);
+    });
+    return done;
   }
 
   Event transfer(std::size_t bytes, const std::byte* from, std::byte* to) {
@@ -250,15 +300,19 @@ class WeightStream {
     try {
       for (; turn < turns_; ++turn) {
         Event leaving;
+        const Parcel next = parcel(turn);
+        bool is_home = false;
         {
           std::unique_lock lock(mutex_);
           const auto has_left = [&] { return closing_ || turn < issued_ + layout_.pinned_slots; };
           if (!changed_.wait(lock, options_.stop, has_left) || closing_) return;
           leaving = leaving_[pinned_of(turn)];
+          is_home = has_home(next.block) && are_home_[home_of(next.block)];
         }
         backend_->synchronize(leaving);
-        if (!read(parcel(turn), pinned_[pinned_of(turn)])) return;
+        if (!is_home && !read(next, pinned_[pinned_of(turn)])) return;
         const std::lock_guard lock(mutex_);
+        has_read_[pinned_of(turn)] = !is_home;
         read_ = turn + 1;
         changed_.notify_all();
       }
@@ -304,7 +358,14 @@ class WeightStream {
   void bring(std::int64_t block) {
     const std::size_t bytes = blocks_[static_cast<std::size_t>(block)].bytes();
     if (bytes == 0) return;
-    const bool is_cached = block >= layout_.resident && block < layout_.resident + options_.cached;
+    if constexpr (HasPeerTransfer<Backend>) {
+      if (has_home(block)) {
+        arriving_[0] = backend_->peer_transfer(CopyQueue::in, bytes);
+        return;
+      }
+    }
+    const std::int64_t first_cached = layout_.resident + static_cast<std::int64_t>(homes_.size());
+    const bool is_cached = block >= first_cached && block < first_cached + options_.cached;
     Event& leaving = leaving_[pinned_of(issued_++)];
     if constexpr (requires { backend_->stream_in(std::int64_t{}, std::int64_t{}, leaving); }) {
       leaving = backend_->stream_in(is_cached ? 0 : static_cast<std::int64_t>(bytes), static_cast<std::int64_t>(bytes),
@@ -324,9 +385,10 @@ class WeightStream {
   std::vector<std::byte*> places_;         // of the resident blocks
   std::vector<std::byte*> slots_;
   std::vector<std::byte*> pinned_;
-  std::vector<Event> arriving_;  // by resident block, then by slot
-  std::vector<bool> present_;    // dry run: by resident block
-  bool rehearsed_ = false;       // dry run: a streamed block has been acquired
+  std::vector<SpreadRows<std::byte>> homes_;  // of the stored blocks
+  std::vector<Event> arriving_;               // by resident block, then by slot
+  std::vector<bool> present_;                 // dry run: by resident block
+  bool rehearsed_ = false;                    // dry run: a streamed block has been acquired
   std::int64_t turns_ = 0;
   std::int64_t shift_ = 0;   // of the streamed blocks against their turns
   std::int64_t used_ = 0;    // streamed turns whose work has been queued
@@ -337,6 +399,8 @@ class WeightStream {
   std::condition_variable_any changed_;
   std::vector<Event> leaving_;  // by pinned slot: the copy out of it
   std::int64_t read_ = 0;       // turns read
+  std::vector<bool> are_home_;  // by stored block: sent there
+  std::vector<bool> has_read_;  // by pinned slot: the block of its turn has been read; it has not where it is home
   std::atomic<bool> closing_ = false;
   std::exception_ptr error_;
   std::thread thread_;

@@ -148,6 +148,8 @@ TEST_CASE("record: totals multiply nested loops, by queue, and hold more flops t
   record.add_compute("a", Arithmetic::bf16, std::int64_t{1} << 53, 3);
   record.add_transfer(WorkQueue::copy_in, "in", 5);
   record.add_transfer(WorkQueue::copy_out, "out", 7);
+  record.add_transfer(WorkQueue::peer_in, "from a store", 17);
+  record.add_transfer(WorkQueue::peer_out, "to a store", 19);
   record.end_repeated();
   record.add_transfer(WorkQueue::network, "message", 11);
   record.end_repeated();
@@ -157,7 +159,7 @@ TEST_CASE("record: totals multiply nested loops, by queue, and hold more flops t
   CHECK(totals.operations == 1440);
   CHECK(totals.flops == 1440.0 * 9007199254740992.0);
   CHECK(totals.bytes == 1440 * 3);
-  CHECK(totals.transfer_bytes == 1440 * 12);
+  CHECK(totals.transfer_bytes == 1440 * 48);
   CHECK(totals.message_bytes == 30 * 11);
   CHECK(totals.disk_bytes == 13);
 }

@@ -197,6 +197,22 @@ TEST_CASE("replay: what nobody waits for still has to end, and is exposed") {
   CHECK(result.steps.at(0).bound() == Bound::network);
 }
 
+TEST_CASE("replay: other devices' memory is reached at the network's rate, in both directions at once") {
+  DeviceProfile profile = slow_machine();
+  profile.network_bytes_per_s = profile.link_in_bytes_per_s / 2;
+  Record record;
+  record.wait(record.add_transfer(WorkQueue::copy_in, "in", 10));
+  const auto in = record.add_transfer(WorkQueue::peer_in, "from a store", 10, {.after_compute = false});
+  const auto out = record.add_transfer(WorkQueue::peer_out, "to a store", 30, {.after_compute = false});
+  record.wait(in);
+  record.wait(out);
+  const Replay result = replay(record, profile);
+  CHECK(us(result.seconds) == 60);
+  CHECK(us(result.queue(WorkQueue::peer_in).busy_seconds) == 20);
+  CHECK(us(result.queue(WorkQueue::peer_out).busy_seconds) == 60);
+  CHECK(result.steps.at(0).bound() == Bound::peer_out);
+}
+
 TEST_CASE("replay: a read of a file need not wait for compute work, and a copy may wait for the read") {
   Record record;
   compute(record, 100);

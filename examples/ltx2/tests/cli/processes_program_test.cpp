@@ -203,6 +203,7 @@ TEST_CASE("Processes that were not started alike are refused before any work, by
   refuses(ltx2::test::run_processes({{1, program + clip({"--seed", "1"})}, {1, program + clip({"--seed", "2"})}}),
           "rank 1 differs from rank 0 in its argument 21: '2', expected '1'");
   refuses(run_processes(2, clip({"--ranks", "3"})), "--ranks 3: started as 2 processes");
+  refuses(run_processes(2, clip({"--store", "rank:1"})), "--store rank 1: ranks are processes");
 }
 
 TEST_CASE("Processes that are killed, stopped or slow at random points end the run or do not change it",

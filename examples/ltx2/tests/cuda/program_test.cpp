@@ -151,6 +151,28 @@ TEST_CASE("The program takes the card that it is told", "[cuda][cli]") {
   check_refused(run_on_double(check_words({"--device", "cuda:1"})), "CUDA device 1 does not exist, there are 1");
 }
 
+TEST_CASE("The program keeps rows and weights in the memory of other cards", "[cuda][cli][stores]") {
+  const ScratchFolder folder;
+  const Ended ended = run_on_double(check_words({"--device", "cuda", "--scheme", "E4", "--weights", "stream", "--store",
+                                                 "cuda:1,2=1GiB", "--report", folder / "report.json"}),
+                                    {"LTXMEM_DOUBLE_DEVICES=3"});
+  CAPTURE(ended.messages);
+  CHECK(ended.code == 0);
+  CHECK(ended.output.find(" ok\n") != std::string::npos);
+  const nlohmann::json report = read_json(folder / "report.json");
+  CHECK(report.at("settings").at("stored-blocks") > 0);
+  const nlohmann::json& stores = report.at("stores");
+  REQUIRE(stores.size() == 2);
+  CHECK(stores[0].at("free_bytes") == (std::size_t{15} << 29));  // of 8 GiB, less 512 MiB
+  CHECK(stores[1].at("free_bytes") == (std::size_t{1} << 30));
+  for (const nlohmann::json& store : stores) {
+    CHECK(store.at("measured").at("peak_bytes") > 0);
+    CHECK(store.at("measured").at("peak_bytes") == store.at("planned").at("peak_bytes"));
+  }
+  check_refused(run_on_double(check_words({"--device", "cuda", "--store", "cuda:1=1GiB"})),
+                "CUDA device 1 does not exist, there are 1");
+}
+
 TEST_CASE("The program says why there is no card", "[cuda][cli]") {
   const auto refused = [](const std::string& machine) {
     return run_on_double(check_words({"--device", "cuda"}), {"LTXMEM_DOUBLE_" + machine});
@@ -264,6 +286,20 @@ TEST_CASE("The program takes a card for each rank", "[cuda][cli][ranks]") {
     CHECK(rank.at("planned") == rank.at("measured"));
     CHECK(rank.at("measured").at("message_bytes") > 0);
   }
+}
+
+TEST_CASE("The program takes the card of an idle rank for memory", "[cuda][cli][ranks][stores]") {
+  const ScratchFolder folder;
+  const Ended ended = run_on_double(check_words({"--device", "cuda", "--ranks", "3", "--scheme", "E4", "--store",
+                                                 "rank:2", "--report", folder / "report.json"}),
+                                    {"LTXMEM_DOUBLE_DEVICES=3"});
+  CAPTURE(ended.messages);
+  CHECK(ended.code == 0);
+  CHECK(ended.output.find(" ok\n") != std::string::npos);
+  const nlohmann::json stores = read_json(folder / "report.json").at("stores");
+  REQUIRE(stores.size() == 1);
+  CHECK(stores[0].at("measured").at("peak_bytes") > 0);
+  CHECK(stores[0].at("measured") == stores[0].at("planned"));
 }
 
 TEST_CASE("A clip of two cards, the first of which is idle, is that of the processor", "[cuda][cli][clip][ranks]") {

@@ -19,21 +19,14 @@ using namespace ltx2::test;
 using namespace std::chrono_literals;
 using Catch::Matchers::Contains;
 
-/// A machine with so many cards, for the length of a case.
-class Cards {
- public:
-  explicit Cards(int count, int failing_launch = 0, int failing_allocation = 0) {
-    doubles::Settings machine = doubles::settings_of_environment();
-    machine.devices = count;
-    machine.failing_device = count - 1;
-    machine.failing_launch = failing_launch;
-    machine.failing_allocation = failing_allocation;
-    doubles::reset(machine);
-  }
-  Cards(const Cards&) = delete;
-  Cards& operator=(const Cards&) = delete;
-  ~Cards() { doubles::reset(doubles::settings_of_environment()); }
-};
+/// A machine of two cards, of which the second fails at a launch or at an allocation.
+Cards failing_cards(int launch, int allocation) {
+  return Cards(2, [&](doubles::Settings& machine) {
+    machine.failing_device = 1;
+    machine.failing_launch = launch;
+    machine.failing_allocation = allocation;
+  });
+}
 
 Settings settings_of(int ranks, RankLayout layout = RankLayout::sequence) {
   Settings settings = card_settings();
@@ -99,6 +92,16 @@ TEST_CASE("Every memory scheme and streamed weights go with several cards", "[go
   }
 }
 
+TEST_CASE("Cards of idle ranks hold what leaves those of the others", "[golden][cuda][ranks][stores]") {
+  for (const Scheme scheme : {Scheme::e3, Scheme::e4}) {
+    Settings settings = settings_of(4);
+    settings.scheme = scheme;
+    settings.ranks.stores = 2;
+    settings.stores = {{ltxmem::DeviceKind::cpu, 2, 2000000}, {ltxmem::DeviceKind::cpu, 3, 1000000}};
+    check_on_cards("transformer", "v23_i2v", settings, run_transformer_case);
+  }
+}
+
 TEST_CASE("Sampling on several cards ends where the reference does", "[golden][cuda][ranks]") {
   check_on_cards("denoise", "v23_distilled_i2v", settings_of(2), run_denoise_case);
 }
@@ -106,7 +109,7 @@ TEST_CASE("Sampling on several cards ends where the reference does", "[golden][c
 TEST_CASE("A card that fails ends the pass with the name of its rank", "[cuda][ranks][faults]") {
   Pass pass;
   for (const int launch : {1, 60}) {
-    const Cards cards(2, launch);
+    const Cards cards = failing_cards(launch, 0);
     INFO("launch " << launch);
     CHECK_THAT(failure_of(1, [&] { pass.run(settings_of(2)); }),
                Contains("rank 1 failed in ") && Contains("error 719 (cudaErrorLaunchFailure"));
@@ -117,7 +120,7 @@ TEST_CASE("Memory of a card that runs out is that of its rank", "[cuda][ranks][f
   Pass pass;
   int failures = 0;
   for (; failures < 10; ++failures) {
-    const Cards cards(2, 0, failures + 1);
+    const Cards cards = failing_cards(0, failures + 1);
     INFO("allocation " << failures + 1);
     std::string said;
     try {

@@ -216,6 +216,53 @@ TEST_CASE("A search takes the fastest plan that fits, and another one when a byt
   CHECK_THROWS_AS(chosen(), ltxmem::DoesNotFit);
 }
 
+TEST_CASE("Streamed blocks fill what a plan leaves of the stores, as far as all budgets hold") {
+  constexpr std::size_t rows = 1000;
+  constexpr std::size_t block = 300;
+  Settings settings;
+  settings.weights.stream = true;
+  settings.weights.resident_blocks = 3;
+  settings.ranks = {.count = 3, .stores = 2};
+  settings.stores = {{.index = 1, .free_bytes = 5000}, {.index = 2, .free_bytes = 4000}};
+  std::vector<std::int64_t> tried;
+  const auto plan_with = [&](const Settings& candidate) {
+    tried.push_back(candidate.weights.stored_blocks);
+    JobPlan plan = made_up_plan(candidate);
+    StageReport& stage = plan.report.stages.front();
+    stage.stores.resize(2);
+    for (StoreReport& store : stage.stores) {
+      store.planned.bytes = rows + block * static_cast<std::size_t>(candidate.weights.stored_blocks);
+    }
+    stage.at_peak[2] = {ltxmem::MemorySpace::host, stage.stores[0].planned.bytes, "", {}};  // for a budget beside
+    return plan;
+  };
+  ltxmem::MemoryBudget budget{"host", {ltxmem::MemorySpace::host}, 1 << 20, 0};
+  const auto stored = [&](std::int64_t most) {
+    tried.clear();
+    const Choice choice = choose_plan(settings, {.stored_blocks = most}, std::span(&budget, 1), plan_with);
+    REQUIRE_FALSE(choice.misfit);
+    return choice.plan.report.settings.weights.stored_blocks;
+  };
+  CHECK(stored(48) == 10);
+  CHECK(tried == std::vector<std::int64_t>{0, 1, 10});
+  CHECK(stored(9) == 6);  // of nine, three are resident
+  CHECK(tried == std::vector<std::int64_t>{0, 1, 6});
+  CHECK(stored(2) == 0);
+  budget.bytes = 2199;
+  CHECK(stored(48) == 3);
+  settings.stores[1].free_bytes = 1000;
+  CHECK(stored(48) == 0);
+  --settings.stores[1].free_bytes;
+  const Choice none = choose_plan(settings, {.stored_blocks = 48}, std::span(&budget, 1), plan_with);
+  REQUIRE(none.misfit);
+  CHECK(none.misfit->budget.name == "store rank 2");
+  CHECK(none.misfit->need_bytes == 1000);
+  CHECK(none.plan.report.settings.weights.stored_blocks == 0);
+  settings.weights.stream = false;
+  settings.stores[1].free_bytes = 4000;
+  CHECK(stored(48) == 0);
+}
+
 TEST_CASE("A search leaves what is given as it is") {
   Settings settings;
   settings.scheme = Scheme::e2;

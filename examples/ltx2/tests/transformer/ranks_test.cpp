@@ -89,6 +89,23 @@ TEST_CASE("There may be more ranks than tokens", "[ranks]") {
   }
 }
 
+TEST_CASE("Ranks that share the audio give the bits of one rank", "[ranks]") {
+  SynthesisedCheckpoint checkpoint(tiny_transformer("ltx23_tiny", 2));
+  for (const std::int64_t tokens : {3, 41}) {
+    MadeUpInput input(checkpoint.config(), 1, 2, 2, tokens);
+    input.without_video = true;
+    const std::vector<float> one = run_pass(input, *checkpoint, case_settings()).values;
+    for (const int ranks : {2, 3, 7}) {
+      INFO(tokens << " tokens on " << ranks << " ranks");
+      CHECK(same_bits(run_pass(input, *checkpoint, rank_settings(ranks)).values, one));
+      Settings weighted = rank_settings(ranks);
+      weighted.ranks.weights.assign(static_cast<std::size_t>(ranks), 1.0);
+      weighted.ranks.weights.front() = 0;
+      CHECK(same_bits(run_pass(input, *checkpoint, weighted).values, one));
+    }
+  }
+}
+
 TEST_CASE("A prefix is saved in shares", "[ranks][prefix]") {
   SynthesisedCheckpoint checkpoint(tiny_transformer("ltx23_tiny", 4));
   MadeUpInput input(checkpoint.config(), 1, 2, 3, 5);

@@ -149,6 +149,10 @@ class DryRunBackend {
     return record_.add_transfer(queue == CopyQueue::in ? WorkQueue::copy_in : WorkQueue::copy_out, "transfer",
                                 bytes_of(from));
   }
+  Event peer_transfer(CopyQueue queue, std::size_t bytes) {
+    return record_.add_transfer(queue == CopyQueue::in ? WorkQueue::peer_in : WorkQueue::peer_out, "peer transfer",
+                                static_cast<std::int64_t>(bytes));
+  }
   void wait(Event event) { record_.wait(event); }
   void synchronize(Event) noexcept {}
   /// A read from the disk into pinned memory that another transfer has left, none for bytes in the page cache, then the

@@ -33,7 +33,7 @@ struct DeviceProfile {
   double memory_bytes_per_s = 0;
   double link_in_bytes_per_s = 0;   ///< host to device
   double link_out_bytes_per_s = 0;  ///< device to host
-  double network_bytes_per_s = 0;
+  double network_bytes_per_s = 0;   ///< to other devices, per direction: messages, and copies to and from their memory
   double disk_bytes_per_s = 0;
   double operation_latency_s = 0;  ///< of each operation, launch included
   double transfer_latency_s = 0;   ///< of each transfer, message or read
@@ -60,7 +60,9 @@ struct DeviceProfile {
       case WorkQueue::compute: return memory_bytes_per_s * memory_fraction;
       case WorkQueue::copy_in: return link_in_bytes_per_s * link_fraction;
       case WorkQueue::copy_out: return link_out_bytes_per_s * link_fraction;
-      case WorkQueue::network: return network_bytes_per_s;
+      case WorkQueue::network:
+      case WorkQueue::peer_in:
+      case WorkQueue::peer_out: return network_bytes_per_s;
       case WorkQueue::disk: break;
     }
     return disk_bytes_per_s;

@@ -25,10 +25,10 @@
 namespace ltxmem {
 
 /// In-order queues of a machine that work beside each other: arithmetic, the two directions of the link between host
-/// and device, messages to other ranks, reads of files.
-enum class WorkQueue : std::uint8_t { compute, copy_in, copy_out, network, disk };
+/// and device, messages to other ranks, reads of files, the two directions of the link to the memory of other devices.
+enum class WorkQueue : std::uint8_t { compute, copy_in, copy_out, network, disk, peer_in, peer_out };
 inline constexpr std::array work_queues{WorkQueue::compute, WorkQueue::copy_in, WorkQueue::copy_out, WorkQueue::network,
-                                        WorkQueue::disk};
+                                        WorkQueue::disk,    WorkQueue::peer_in, WorkQueue::peer_out};
 
 /// What limits the rate of an operation's flops: matrix products by operand type (accumulated in fp32), attention by
 /// the type of its queries, or the rest.
@@ -109,7 +109,7 @@ class Record final : public MemoryObserver {
     std::int64_t operations = 0;
     double flops = 0;                 ///< a long guided clip passes 2^63
     std::int64_t bytes = 0;           ///< of compute operations
-    std::int64_t transfer_bytes = 0;  ///< of both copy queues
+    std::int64_t transfer_bytes = 0;  ///< of the copy queues, to the host and to other devices
     std::int64_t message_bytes = 0;   ///< of each exchange the longer direction
     std::int64_t disk_bytes = 0;
 
@@ -237,7 +237,9 @@ class Record final : public MemoryObserver {
           sum.bytes += bytes;
           break;
         case WorkQueue::copy_in:
-        case WorkQueue::copy_out: sum.transfer_bytes += bytes; break;
+        case WorkQueue::copy_out:
+        case WorkQueue::peer_in:
+        case WorkQueue::peer_out: sum.transfer_bytes += bytes; break;
         case WorkQueue::network: sum.message_bytes += bytes; break;
         case WorkQueue::disk: sum.disk_bytes += bytes; break;
       }
