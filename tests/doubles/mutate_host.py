@@ -73,7 +73,7 @@ EDITS = [
     (ROWS, "Slot& slot = slots_[1 - current_];", "Slot& slot = slots_[current_];", 1),
     (WEIGHTS, "backend_->wait(arriving_[static_cast<std::size_t>(block)]);", "", 1),
     (WEIGHTS, "backend_->wait(arriving_[places_.size() + slot_of(turn)]);", "", 1),
-    (WEIGHTS, "leaving_[pinned_of(turn)] = arriving_[place];", "", 1),
+    (WEIGHTS, "leaving_[pinned] = last;", "", 1),
     (WEIGHTS, "backend_->synchronize(leaving);", "", 1),
     (WEIGHTS, "for (const Event& event : leaving_) backend_->synchronize(event);", "", 1),
     (WEIGHTS, "first_streamed_turn() + used_ + layout_.slots;", "first_streamed_turn() + used_ + layout_.slots + 1;", 1),
@@ -84,7 +84,6 @@ EDITS = [
     (NCCL, "settle(request.operation_, request.peer_);", "", 1),
     (NCCL, "state_->stream.record(*request.done_);", "", 1),
     (NCCL, "if (request.done_->has_happened()) return true;", "return true;", 1),
-    (NCCL, "if (Clock::now() - began >= state_->deadline) {", "if (false) {", 1),
     (NCCL, "messages.to, state_->comm", "messages.from, state_->comm", 1),
 ]
 
