@@ -238,7 +238,8 @@ TEST_CASE("A store gives no more than it has free", "[stores]") {
     Runtime runtime(settings);
     input.run(runtime, *checkpoint);
   });
-  CHECK_THAT(message, Contains("workspace in device memory: out of memory: asked for ") && Contains(" of 1000"));
+  CHECK_THAT(message, Contains("workspace in device memory of store rank 1: out of memory: asked for ") &&
+                          Contains(" of 1000"));
 }
 
 TEST_CASE("Stores that are not there, or not idle, are refused", "[stores]") {
