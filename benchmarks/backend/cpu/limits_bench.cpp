@@ -25,7 +25,8 @@ constexpr int chains = 24;
 constexpr int steps = 100000;
 
 void count(benchmark::State& state, double flops_per_iteration) {
-  // Each thread counts its own: a rate that the library multiplies by iterations would count those of all threads twice.
+  // Each thread counts its own iterations: a rate that the library multiplies by them would count those of all threads
+  // once more.
   state.counters["flop/s"] = benchmark::Counter(flops_per_iteration * static_cast<double>(state.iterations()),
                                                 benchmark::Counter::kIsRate, benchmark::Counter::kIs1000);
 }
