@@ -95,11 +95,8 @@ class HostRowStore {
     const std::size_t at = find(begin, count);
     expects(at == current_, "host row store: rows [", begin, ", ", begin + count, ") stored without being staged");
     Slot& slot = slots_[at];
-    slot.leaving = {copy(CopyQueue::out, begin, count,
-                         [&](std::int64_t offset, TensorView<T, 2> rows) {
-                           return std::pair(TensorView<const T, 2>(slot.memory.rows(offset, rows.extent(0))), rows);
-                         }),
-                    true};
+    slot.leaving = {
+        copy_async(*backend_, CopyQueue::out, TensorView<const T, 2>(slot.memory.rows(0, count)), rows_, begin), true};
   }
 
   /// A store of some columns that uses the same slots. Waits for copies under way; what the slots held is forgotten.
@@ -181,26 +178,7 @@ class HostRowStore {
     clear(slot);
     slot.begin = begin;
     slot.count = count;
-    slot.arriving = {copy(CopyQueue::in, begin, count,
-                          [&](std::int64_t offset, TensorView<T, 2> rows) {
-                            return std::pair(TensorView<const T, 2>(rows), slot.memory.rows(offset, rows.extent(0)));
-                          }),
-                     true};
-  }
-
-  /// Copies what ends(offset, rows) gives, from and to, for every place where these rows lie. The last copy ends last.
-  template <class Ends>
-  typename Backend::Event copy(CopyQueue queue, std::int64_t begin, std::int64_t count, const Ends& ends) {
-    typename Backend::Event done{};
-    if constexpr (HasPeerTransfer<Backend>) {
-      // A dry run, which has one tile stand for others that may lie in one place or in two.
-      if (rows_.are_of_peers()) return backend_->peer_transfer(queue, byte_count<T>(Extents<2>{count, width()}));
-    }
-    rows_.for_each_part(begin, count, [&](std::int64_t offset, TensorView<T, 2> rows) {
-      const auto [from, to] = ends(offset, rows);
-      done = backend_->copy_async(queue, from, to);
-    });
-    return done;
+    slot.arriving = {copy_async(*backend_, CopyQueue::in, rows_, begin, slot.memory.rows(0, count)), true};
   }
 
   Backend* backend_;

@@ -6,9 +6,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <utility>
 #include <vector>
 
+#include "ltxmem/backend/concepts.hpp"
 #include "ltxmem/core/error.hpp"
 #include "ltxmem/core/shape.hpp"
 #include "ltxmem/core/shares.hpp"
@@ -70,5 +70,40 @@ class SpreadRows {
   Extents<2> extents_;
   bool peers_ = false;
 };
+
+namespace detail {
+
+template <class Backend, class T, class Copy>
+typename Backend::Event copy_parts(Backend& backend, CopyQueue queue, const SpreadRows<T>& rows, std::int64_t begin,
+                                   std::int64_t count, const Copy& copy) {
+  if constexpr (HasPeerTransfer<Backend>) {
+    // A dry run, which has one tile stand for others that may lie in one place or in two.
+    if (rows.are_of_peers()) return backend.peer_transfer(queue, byte_count<T>(Extents<2>{count, rows.width()}));
+  }
+  typename Backend::Event done{};
+  rows.for_each_part(begin, count, [&](std::int64_t offset, TensorView<T, 2> part) { done = copy(offset, part); });
+  return done;
+}
+
+}  // namespace detail
+
+/// Starts a copy for every place where some of the rows from `begin` on lie, as many as the rows of one place at the
+/// other end has. Gives the event of the last, which ends last.
+template <class Backend, class T>
+typename Backend::Event copy_async(Backend& backend, CopyQueue queue, const SpreadRows<T>& from, std::int64_t begin,
+                                   TensorView<T, 2> to) {
+  return detail::copy_parts(
+      backend, queue, from, begin, to.extent(0), [&](std::int64_t offset, TensorView<T, 2> part) {
+        return backend.copy_async(queue, TensorView<const T, 2>(part), to.rows(offset, part.extent(0)));
+      });
+}
+template <class Backend, class T>
+typename Backend::Event copy_async(Backend& backend, CopyQueue queue, TensorView<const T, 2> from,
+                                   const SpreadRows<T>& to, std::int64_t begin) {
+  return detail::copy_parts(backend, queue, to, begin, from.extent(0),
+                            [&](std::int64_t offset, TensorView<T, 2> part) {
+                              return backend.copy_async(queue, from.rows(offset, part.extent(0)), part);
+                            });
+}
 
 }  // namespace ltxmem

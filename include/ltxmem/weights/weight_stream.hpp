@@ -214,9 +214,9 @@ class WeightStream {
     const std::size_t place = is_resident ? static_cast<std::size_t>(parcel.block) : places_.size() + slot_of(turn);
     std::byte* target = is_resident ? places_[place] + parcel.begin : slots_[slot_of(turn)];
     arriving_[place] =
-        comes_from_home ? bring_home(parcel.block, target) : transfer(parcel.bytes, pinned_[pinned], target);
+        comes_from_home ? send_from_home(parcel.block, target) : transfer(parcel.bytes, pinned_[pinned], target);
     Event last = arriving_[place];
-    if (!comes_from_home && has_home(parcel.block)) last = take_home(parcel.block, pinned_[pinned]);
+    if (!comes_from_home && has_home(parcel.block)) last = send_home(parcel.block, pinned_[pinned]);
     const std::lock_guard lock(mutex_);
     if (has_home(parcel.block)) are_home_[home_of(parcel.block)] = true;
     leaving_[pinned] = last;
@@ -235,23 +235,14 @@ class WeightStream {
     return block >= layout_.resident && home_of(block) < homes_.size();
   }
 
-  /// The block from where it stays to an address, and from an address to where it is to stay.
-  Event bring_home(std::int64_t block, std::byte* to) {
-    Event done{};
+  /// From where a stored block stays to a slot, and from pinned memory to where it is to stay.
+  Event send_from_home(std::int64_t block, std::byte* to) {
     const TensorView<std::byte, 2> rows(to, rows_of(block));
-    homes_[home_of(block)].for_each_part(0, rows.extent(0), [&](std::int64_t offset, TensorView<std::byte, 2> part) {
-      done =
-          backend_->copy_async(CopyQueue::in, TensorView<const std::byte, 2>(part), rows.rows(offset, part.extent(0)));
-    });
-    return done;
+    return copy_async(*backend_, CopyQueue::in, homes_[home_of(block)], 0, rows);
   }
-  Event take_home(std::int64_t block, std::byte* from) {
-    Event done{};
+  Event send_home(std::int64_t block, const std::byte* from) {
     const TensorView<const std::byte, 2> rows(from, rows_of(block));
-    homes_[home_of(block)].for_each_part(0, rows.extent(0), [&](std::int64_t offset, TensorView<std::byte, 2> part) {
-      done = backend_->copy_async(CopyQueue::in, rows.rows(offset, part.extent(0)), part);
-    });
-    return done;
+    return copy_async(*backend_, CopyQueue::in, rows, homes_[home_of(block)], 0);
   }
 
   Event transfer(std::size_t bytes, const std::byte* from, std::byte* to) {
