@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <limits>
 #include <string>
+#include <string_view>
 
 #include "cli/failure.hpp"
 #include "cli/shared_options.hpp"
@@ -29,6 +30,12 @@ std::size_t resolve(const char* option, const std::string& text, std::size_t fre
   } catch (const ltxmem::ShapeError& error) {
     throw ltxmem::ShapeError(std::string(option) + ": " + error.what());
   }
+}
+
+/// Null where there is none of that name.
+const MemoryBudget* find_budget(const std::vector<MemoryBudget>& budgets, std::string_view name) {
+  const auto found = std::find_if(budgets.begin(), budgets.end(), [&](const auto& b) { return b.name == name; });
+  return found != budgets.end() ? &*found : nullptr;
 }
 
 }  // namespace
@@ -68,13 +75,13 @@ std::vector<MemoryBudget> budgets_of_run(const ExecutionOptions& options, std::o
 void free_stores(Settings& settings, const std::vector<MemoryBudget>& budgets,
                  std::optional<std::size_t> profile_bytes) {
   expect_stores(settings);
-  const auto device = std::find_if(budgets.begin(), budgets.end(), [](const auto& b) { return b.name == "device"; });
+  const MemoryBudget* const device = find_budget(budgets, "device");
   for (StoreSettings& store : settings.stores) {
     std::size_t free_bytes = profile_bytes.value_or(StoreSettings::unlimited);
     if (store.kind == ltxmem::DeviceKind::cuda && !profile_bytes) {
       free_bytes = free_card_memory(store.index);  // also where it is stated: the card must be there
       free_bytes -= std::min(free_bytes, default_reserve_bytes);
-    } else if (store.kind == ltxmem::DeviceKind::cpu && device != budgets.end()) {
+    } else if (store.kind == ltxmem::DeviceKind::cpu && device != nullptr) {
       free_bytes = device->plannable_bytes();
     }
     if (store.free_bytes == StoreSettings::unlimited) store.free_bytes = free_bytes;
@@ -83,10 +90,8 @@ void free_stores(Settings& settings, const std::vector<MemoryBudget>& budgets,
 }
 
 std::size_t host_bytes_of(const std::vector<MemoryBudget>& budgets) {
-  for (const MemoryBudget& budget : budgets) {
-    if (budget.name == "host") return budget.plannable_bytes();
-  }
-  return std::numeric_limits<std::size_t>::max();
+  const MemoryBudget* const host = find_budget(budgets, "host");
+  return host != nullptr ? host->plannable_bytes() : std::numeric_limits<std::size_t>::max();
 }
 
 void expect_plannable(const GenerateRequest& request) {

@@ -175,7 +175,7 @@ class RankWorkspaces {
       if (!is_present(rank)) return;
       const std::int64_t bytes = blaming(rank, [&] {
         const Transport transport = connect(meeting);
-        return works(rank) ? run_rank(transport, at(rank).backend) : 0;
+        return settings().works(rank) ? run_rank(transport, at(rank).backend) : 0;
       });
       std::vector<StageReport>& stages = runtime_.report_.stages;
       if (!stages.empty()) stages.back().ranks[static_cast<std::size_t>(rank)].measured_message_bytes += bytes;
@@ -199,9 +199,8 @@ class RankWorkspaces {
     ltxmem::run_on_threads(group, [&](int rank) { run_one_of_many(meeting(rank)); });
   }
 
-  bool works(int rank) const noexcept { return rank >= settings().first_working() && rank < settings().first_store(); }
   /// Every card is one of those that send each other messages, whether it works or not.
-  bool is_present(int rank) const noexcept { return has_cards || works(rank); }
+  bool is_present(int rank) const noexcept { return has_cards || settings().works(rank); }
 
   /// How the rows of a rank travel, in the thread that works for it from now on.
   Transport connect(const ltxmem::AnyTransport& meeting) {

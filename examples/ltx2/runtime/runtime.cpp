@@ -199,7 +199,7 @@ void Runtime::note_ranks(std::span<const Plan> plans) {
   for (int rank = 0; rank < ranks.count; ++rank) {
     RankReport& report = stage.ranks[static_cast<std::size_t>(rank)];
     report.planned_peak = std::max(report.planned_peak, ledger(MemorySpace::device, rank).current_bytes());
-    if (rank < ranks.first_working() || rank >= ranks.first_store()) continue;
+    if (!ranks.works(rank)) continue;
     const Plan& plan = plans[static_cast<std::size_t>(rank - ranks.first_working())];
     report.planned_message_bytes += plan.operations.message_bytes;
     if (plan.work) report.planned_seconds += plan.work->replay.seconds;

@@ -92,6 +92,7 @@ struct RankSettings {
   int first_working() const noexcept { return idle_primary ? 1 : 0; }
   int working() const noexcept { return count - first_working() - stores; }
   int first_store() const noexcept { return count - stores; }
+  bool works(int rank) const noexcept { return rank >= first_working() && rank < first_store(); }
 
   /// Ranks that share the heads of the same tokens: a row of the grid, working ranks that follow one another.
   int sharing_heads() const noexcept {
