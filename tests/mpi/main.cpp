@@ -110,22 +110,29 @@ void must_blame_the_last(const MpiCommunicator& ranks, const std::string& text, 
   throw Error("no error");
 }
 
-/// The last rank sleeps; with three, rank 0 waits for rank 1, which waits for it.
-void stalled() {
-  MPI_Barrier(MPI_COMM_WORLD);  // processes may start seconds apart
-  MpiCommunicator ranks(MPI_COMM_WORLD, {.deadline = 1s});
-  Cpu backend;
+/// The last rank sleeps past the deadline of a second; the others each wait for the next one, after what else
+/// begin(peer) waits for.
+void must_blame_the_sleeper(MpiCommunicator& ranks, const std::function<void(int peer)>& begin) {
   const int last = ranks.size() - 1;
   if (ranks.rank() == last) {
     std::this_thread::sleep_for(3500ms);
     return;
   }
+  Cpu backend;
   test::Rows<float> rows(1, 1);
   must_blame_the_last(ranks, "rank " + std::to_string(last) + " did not come within 1000 ms", [&] {
     const int peer = ranks.rank() + 1;
+    begin(peer);
     auto handle = ranks.exchange(backend, peer, TensorView<const float, 2>(), peer, rows.view());
     ranks.wait(backend, handle);
   });
+}
+
+/// With three, rank 0 waits for rank 1, which waits for the one that sleeps.
+void stalled() {
+  MPI_Barrier(MPI_COMM_WORLD);  // processes may start seconds apart
+  MpiCommunicator ranks(MPI_COMM_WORLD, {.deadline = 1s});
+  must_blame_the_sleeper(ranks, [](int) {});
 }
 
 /// The same where messages travel by other means: rank 0 waits for one of those, the others for messages of MPI.
@@ -133,21 +140,11 @@ void watches() {
   MPI_Barrier(MPI_COMM_WORLD);
   MpiCommunicator ranks(MPI_COMM_WORLD, {.deadline = 1s});
   const MpiTransport& transport = ranks.transport();
-  Cpu backend;
-  const int last = ranks.size() - 1;
   int asked = 0;
-  transport.watch(RankOperation::exchange, last, [&] { return ++asked == 3; });
+  transport.watch(RankOperation::exchange, ranks.size() - 1, [&] { return ++asked == 3; });
   must(asked == 3, "a message that has come is waited for");
-  if (ranks.rank() == last) {
-    std::this_thread::sleep_for(3500ms);
-    return;
-  }
-  test::Rows<float> rows(1, 1);
-  must_blame_the_last(ranks, "rank " + std::to_string(last) + " did not come within 1000 ms", [&] {
-    const int peer = ranks.rank() + 1;
+  must_blame_the_sleeper(ranks, [&](int peer) {
     if (ranks.rank() == 0) transport.watch(RankOperation::exchange, peer, [] { return false; });
-    auto handle = ranks.exchange(backend, peer, TensorView<const float, 2>(), peer, rows.view());
-    ranks.wait(backend, handle);
   });
 }
 

@@ -72,20 +72,29 @@ class Blocks {
   std::vector<WeightBlock> blocks_;
 };
 
-/// Arenas of exactly the bytes that the formula names, and a stream in them.
+/// Arenas of exactly the bytes that the formula names, and a stream in them, with stores of these weights.
 struct Running {
-  Running(const Blocks& blocks, const WeightStreamOptions& options, Cpu& backend)
+  Running(const Blocks& blocks, const WeightStreamOptions& options, Cpu& backend,
+          const std::vector<double>& weights = {})
       : layout(blocks, options),
         device(resource, layout.device_bytes()),
         device_begin(static_cast<const std::byte*>(device.take_bytes("", 0))),
-        pinned(resource, layout.pinned_bytes()),
-        stream(std::in_place, backend, blocks, options, device, pinned) {}
+        pinned(resource, layout.pinned_bytes()) {
+    for (const double weight : weights) stores.push_back({Arena(resource, std::size_t{1} << 20), weight});
+    stream.emplace(backend, blocks, options, device, pinned, stores);
+  }
+  std::size_t stored_bytes() const {
+    std::size_t sum = 0;
+    for (const StoreArena& store : stores) sum += store.arena.used_bytes();
+    return sum;
+  }
 
   HostResource resource;
   WeightStreamLayout layout;
   Arena device;
   const std::byte* device_begin;
   Arena pinned;
+  std::vector<StoreArena> stores;
   std::optional<WeightStream<Cpu>> stream;
 };
 
@@ -93,6 +102,16 @@ void run_pass(const Blocks& blocks, WeightStream<Cpu>& stream, std::int64_t firs
   for (std::int64_t block = first; block < blocks.size(); ++block) {
     CHECK(blocks.are_at(block, stream.acquire(block)));
   }
+}
+
+/// Of eight blocks.
+void run_out_of_turn(const Blocks& blocks, WeightStream<Cpu>& stream) {
+  CHECK(blocks.are_at(5, stream.acquire(5)));  // the very first one
+  run_pass(blocks, stream, 6);
+  run_pass(blocks, stream);
+  run_pass(blocks, stream, 4);  // a pass that shares its first half with the one before
+  run_pass(blocks, stream);
+  for (const std::int64_t block : {3, 3, 0}) CHECK(blocks.are_at(block, stream.acquire(block)));
 }
 
 TEST_CASE("every block arrives whole for any number of slots and resident blocks, pass after pass") {
@@ -150,14 +169,7 @@ TEST_CASE("a block asked for out of turn arrives as well, and the ones after it"
       Blocks blocks(8);
       Cpu backend;
       Running run(blocks, {.resident = resident, .repeats = repeats}, backend);
-      CHECK(blocks.are_at(5, run.stream->acquire(5)));  // the very first one
-      run_pass(blocks, *run.stream, 6);
-      run_pass(blocks, *run.stream);
-      run_pass(blocks, *run.stream, 4);  // a pass that shares its first half with the one before
-      run_pass(blocks, *run.stream);
-      CHECK(blocks.are_at(3, run.stream->acquire(3)));
-      CHECK(blocks.are_at(3, run.stream->acquire(3)));
-      CHECK(blocks.are_at(0, run.stream->acquire(0)));
+      run_out_of_turn(blocks, *run.stream);
     }
   }
 }
@@ -223,27 +235,6 @@ TEST_CASE("slots have the size of the largest streamed block, whatever stays") {
   CHECK(layout.device_bytes() == 9216 + 2 * 768);
 }
 
-/// A stream in arenas of the formula's bytes, with stores of these weights.
-struct Storing {
-  Storing(const Blocks& blocks, const WeightStreamOptions& options, Cpu& backend, const std::vector<double>& weights)
-      : layout(blocks, options), device(resource, layout.device_bytes()), pinned(resource, layout.pinned_bytes()) {
-    for (const double weight : weights) stores.push_back({Arena(resource, std::size_t{1} << 20), weight});
-    stream.emplace(backend, blocks, options, device, pinned, stores);
-  }
-  std::size_t stored_bytes() const {
-    std::size_t sum = 0;
-    for (const StoreArena& store : stores) sum += store.arena.used_bytes();
-    return sum;
-  }
-
-  HostResource resource;
-  WeightStreamLayout layout;
-  Arena device;
-  Arena pinned;
-  std::vector<StoreArena> stores;
-  std::optional<WeightStream<Cpu>> stream;
-};
-
 TEST_CASE("stored blocks arrive whole, pass after pass, and are read once") {
   for (const std::int64_t slots : {1, 2, 3}) {
     for (const std::int64_t pinned_slots : {1, 2, 3}) {
@@ -253,7 +244,7 @@ TEST_CASE("stored blocks arrive whole, pass after pass, and are read once") {
           Blocks blocks(9);
           Cpu backend;
           {
-            Storing run(blocks, {.slots = slots, .pinned_slots = pinned_slots, .resident = resident, .stored = stored},
+            Running run(blocks, {.slots = slots, .pinned_slots = pinned_slots, .resident = resident, .stored = stored},
                         backend, {2, 0, 1});
             for (int pass = 0; pass < 4; ++pass) run_pass(blocks, *run.stream);
             std::size_t bytes = 0;
@@ -278,15 +269,8 @@ TEST_CASE("stored blocks asked for out of turn arrive as well, whether they are 
   for (const std::int64_t stored : {2, 8}) {
     Blocks blocks(8);
     Cpu backend;
-    Storing run(blocks, {.stored = stored}, backend, {1, 1});
-    CHECK(blocks.are_at(5, run.stream->acquire(5)));
-    run_pass(blocks, *run.stream, 6);
-    run_pass(blocks, *run.stream);
-    run_pass(blocks, *run.stream, 4);
-    run_pass(blocks, *run.stream);
-    CHECK(blocks.are_at(3, run.stream->acquire(3)));
-    CHECK(blocks.are_at(3, run.stream->acquire(3)));
-    CHECK(blocks.are_at(0, run.stream->acquire(0)));
+    Running run(blocks, {.stored = stored}, backend, {1, 1});
+    run_out_of_turn(blocks, *run.stream);
   }
 }
 
@@ -322,7 +306,7 @@ TEST_CASE("a stream without slots, or asked for a block that it lacks, is refuse
   CHECK_THROWS_AS(WeightStreamLayout(blocks, {.pinned_slots = 0}), ShapeError);
   CHECK_THROWS_AS(WeightStreamLayout(blocks, {.resident = -1}), ShapeError);
   Cpu backend;
-  CHECK_THROWS_AS(Storing(blocks, {.stored = -1}, backend, {1}), ShapeError);
+  CHECK_THROWS_AS(Running(blocks, {.stored = -1}, backend, {1}), ShapeError);
   Running run(blocks, {}, backend);
   CHECK_THROWS_AS(run.stream->acquire(3), ShapeError);
   CHECK_THROWS_AS(run.stream->acquire(-1), ShapeError);

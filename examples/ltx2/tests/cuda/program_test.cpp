@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -45,6 +46,29 @@ void check_refused(const Ended& ended, const std::string& why) {
   CHECK(ended.output.empty());
   CHECK(ended.messages.find(why) != std::string::npos);
   CHECK(ended.messages.find('\n') == ended.messages.size() - 1);
+}
+
+/// What a run that checks the case reports; it is to end well.
+nlohmann::json report_of(const std::function<Ended(const Words& arguments)>& run, const Words& more) {
+  const ScratchFolder folder;
+  const Ended ended = run(check_words(more + Words{"--report", folder / "report.json"}));
+  CAPTURE(ended.messages);
+  REQUIRE(ended.code == 0);
+  CHECK(ended.output.find(" ok\n") != std::string::npos);
+  return read_json(folder / "report.json");
+}
+
+nlohmann::json report_on_double(const Words& more, const Words& machine) {
+  return report_of([&](const Words& arguments) { return run_on_double(arguments, machine); }, more);
+}
+
+/// What both have taken and sent is what was planned.
+void check_two_ranks(const nlohmann::json& report) {
+  REQUIRE(report.at("ranks").size() == 2);
+  for (const nlohmann::json& rank : report.at("ranks")) {
+    CHECK(rank.at("planned") == rank.at("measured"));
+    CHECK(rank.at("measured").at("message_bytes") > 0);
+  }
 }
 
 std::vector<int> levels_of(const std::string& path) {
@@ -152,14 +176,9 @@ TEST_CASE("The program takes the card that it is told", "[cuda][cli]") {
 }
 
 TEST_CASE("The program keeps rows and weights in the memory of other cards", "[cuda][cli][stores]") {
-  const ScratchFolder folder;
-  const Ended ended = run_on_double(check_words({"--device", "cuda", "--scheme", "E4", "--weights", "stream", "--store",
-                                                 "cuda:1,2=1GiB", "--report", folder / "report.json"}),
-                                    {"LTXMEM_DOUBLE_DEVICES=3"});
-  CAPTURE(ended.messages);
-  CHECK(ended.code == 0);
-  CHECK(ended.output.find(" ok\n") != std::string::npos);
-  const nlohmann::json report = read_json(folder / "report.json");
+  const nlohmann::json report =
+      report_on_double({"--device", "cuda", "--scheme", "E4", "--weights", "stream", "--store", "cuda:1,2=1GiB"},
+                       {"LTXMEM_DOUBLE_DEVICES=3"});
   CHECK(report.at("settings").at("stored-blocks") > 0);
   const nlohmann::json& stores = report.at("stores");
   REQUIRE(stores.size() == 2);
@@ -272,31 +291,17 @@ TEST_CASE("A program without NCCL takes one card", "[cuda][cli][ranks]") {
 #ifdef LTX2_DOUBLE_NCCL
 
 TEST_CASE("The program takes a card for each rank", "[cuda][cli][ranks]") {
-  const ScratchFolder folder;
-  const Ended ended = run_on_double(
-      check_words({"--device", "cuda:1", "--ranks", "2", "--parallel", "tensor", "--report", folder / "report.json"}),
-      {"LTXMEM_DOUBLE_DEVICES=3"});
-  CAPTURE(ended.messages);
-  CHECK(ended.code == 0);
-  CHECK(ended.output.find(" ok\n") != std::string::npos);
-  const nlohmann::json report = read_json(folder / "report.json");
+  const nlohmann::json report = report_on_double({"--device", "cuda:1", "--ranks", "2", "--parallel", "tensor"},
+                                                 {"LTXMEM_DOUBLE_DEVICES=3"});
   CHECK(report.at("settings").at("device") == "cuda:1");
-  REQUIRE(report.at("ranks").size() == 2);
-  for (const nlohmann::json& rank : report.at("ranks")) {
-    CHECK(rank.at("planned") == rank.at("measured"));
-    CHECK(rank.at("measured").at("message_bytes") > 0);
-  }
+  check_two_ranks(report);
 }
 
 TEST_CASE("The program takes the card of an idle rank for memory", "[cuda][cli][ranks][stores]") {
-  const ScratchFolder folder;
-  const Ended ended = run_on_double(check_words({"--device", "cuda", "--ranks", "3", "--scheme", "E4", "--store",
-                                                 "rank:2", "--report", folder / "report.json"}),
-                                    {"LTXMEM_DOUBLE_DEVICES=3"});
-  CAPTURE(ended.messages);
-  CHECK(ended.code == 0);
-  CHECK(ended.output.find(" ok\n") != std::string::npos);
-  const nlohmann::json stores = read_json(folder / "report.json").at("stores");
+  const nlohmann::json stores =
+      report_on_double({"--device", "cuda", "--ranks", "3", "--scheme", "E4", "--store", "rank:2"},
+                       {"LTXMEM_DOUBLE_DEVICES=3"})
+          .at("stores");
   REQUIRE(stores.size() == 1);
   CHECK(stores[0].at("measured").at("peak_bytes") > 0);
   CHECK(stores[0].at("measured").at("peak_bytes") == stores[0].at("planned").at("peak_bytes"));
@@ -328,25 +333,15 @@ TEST_CASE("A card of several that fails ends the program with one line that name
 #ifdef LTX2_MPIEXEC
 
 TEST_CASE("Processes have a card each, of those of their machine", "[cuda][cli][ranks][processes]") {
-  const ScratchFolder folder;
-  const auto run = [&](const std::string& cards, const Words& more) {
+  const auto run = [](const std::string& cards, const Words& arguments) {
     const ScratchFolder messages;  // between the doubles of NCCL
     const Words machine{"LTXMEM_DOUBLE_DEVICES=" + cards, "LTXMEM_DOUBLE_NCCL=" + messages.path()};
-    return run_processes({{2, on_double(check_words(Words{"--device", "cuda:1"} + more), machine)}},
-                         {.limit = std::chrono::minutes(5)});
+    return run_processes({{2, on_double(arguments, machine)}}, {.limit = std::chrono::minutes(5)});
   };
-  const Ended ended = run("3", {"--primary", "busy", "--report", folder / "report.json"});
-  CAPTURE(ended.messages);
-  CHECK(ended.code == 0);
-  CHECK(ended.output.find(" ok\n") != std::string::npos);
-  const nlohmann::json report = read_json(folder / "report.json");
-  REQUIRE(report.at("ranks").size() == 2);
-  for (const nlohmann::json& rank : report.at("ranks")) {
-    CHECK(rank.at("planned") == rank.at("measured"));
-    CHECK(rank.at("measured").at("message_bytes") > 0);
-  }
+  const auto run_on_three = [&](const Words& arguments) { return run("3", arguments); };
+  check_two_ranks(report_of(run_on_three, {"--device", "cuda:1", "--primary", "busy"}));
 
-  const Ended refused = run("2", {});
+  const Ended refused = run("2", check_words({"--device", "cuda:1"}));
   CAPTURE(refused.messages);
   CHECK(refused.code == 4);
   CHECK(refused.messages.find("rank 1: --device cuda:1 with 2 ranks takes CUDA device 2, there are 2") !=
