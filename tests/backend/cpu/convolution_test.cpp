@@ -71,6 +71,57 @@ TEST_CASE("a convolution with more outputs than one product and more positions t
   CHECK(relative_error(run(c, c.arguments()), c.exact()) < convolution_tolerance<float>);
 }
 
+TEMPLATE_TEST_CASE("a convolution with patches of several blocks equals its definition", "", float, bfloat16) {
+  // 150 channels: blocks end in the middle of a tap; 1,500: taps are longer than a block.
+  for (const std::int64_t channels : {150, 1500}) {
+    ConvolutionGeometry geometry{.kernel = {2, 2, 3}, .pad_before = {1, 0, 1}, .pad_after = {0, 1, 1}};
+    for (const Padding padding : {Padding::zeros, Padding::reflect}) {
+      geometry.padding = {Padding::replicate, padding, padding};
+      for (const std::int64_t step : {1, 2}) {
+        geometry.stride = {1, 1, step};
+        geometry.dilation = {1, 1, step};
+        const Convolution<TestType> c({2, 3, 7, channels}, 9, geometry);
+        CHECK(relative_error(run(c, c.arguments()), c.exact()) < convolution_tolerance<TestType>);
+      }
+    }
+  }
+}
+
+TEMPLATE_TEST_CASE("weights that lie as a panel does are used in place, with gaps or without", "", float, bfloat16) {
+  const std::int64_t gap = 5;
+  struct Shape {
+    std::int64_t channels, taps;
+  };
+  for (const Shape& shape : {Shape{40, 1}, Shape{1, 12}}) {
+    const ConvolutionGeometry geometry{.kernel = {1, 1, shape.taps}};
+    const Convolution<TestType> c({2, 13, 31, shape.channels}, 300, geometry);
+    const auto expected = run(c, c.arguments());
+    CHECK(relative_error(expected, c.exact()) < convolution_tolerance<TestType>);
+    const std::int64_t columns = shape.channels * shape.taps;
+    std::vector<TestType> spaced(static_cast<std::size_t>(300 * (columns + gap)));
+    for (std::int64_t row = 0; row < 300; ++row) {
+      std::copy_n(c.weight.begin() + row * columns, columns, spaced.begin() + row * (columns + gap));
+    }
+    ConvolutionArguments<TestType> arguments = c.arguments();
+    arguments.weight = TensorView<const TestType, 2>(spaced.data(), {300, columns}, {columns + gap, 1});
+    CHECK(cpu::convolution_workspace_bytes<PortableGemm, TestType>(2, arguments.weight, geometry) ==
+          2 * cpu::detail::PatchScratch<PortableGemm, TestType>::bytes(cpu::detail::PatchBlocks(columns), 256));
+    CHECK(same_bits(run(c, arguments), expected));
+  }
+}
+
+TEST_CASE("no bit of a convolution depends on which other positions are computed") {
+  const Convolution<float> c({6, 9, 31, 50}, 40, {.kernel = {1, 3, 3}});
+  const auto whole = run(c, c.arguments());
+  for (const std::int64_t frame : {1, 4}) {
+    Convolution<float> one({1, 9, 31, 50}, 40, c.geometry);
+    std::copy_n(c.x.begin() + frame * 9 * 31 * 50, one.x.size(), one.x.begin());
+    std::copy_n(c.residual.begin() + frame * 7 * 29 * 40, one.residual.size(), one.residual.begin());
+    const auto alone = run(one, one.arguments());
+    CHECK(std::equal(alone.begin(), alone.end(), whole.begin() + frame * 7 * 29 * 40));
+  }
+}
+
 TEST_CASE("weights of another type are expanded and give the bits of expanded weights") {
   Convolution<float> c({2, 6, 6, 9}, 700, cube);
   const auto narrow = random_values<bfloat16>(static_cast<std::int64_t>(c.weight.size()), 7);

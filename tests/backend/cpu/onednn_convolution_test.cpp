@@ -58,8 +58,8 @@ TEMPLATE_TEST_CASE("a convolution by oneDNN copies weights with gaps or at odd a
   CHECK(same_bits(run<OneDnnGemm>(c, arguments), expected));
 }
 
-TEST_CASE("the workspace of a convolution by oneDNN counts the copy of weights with gaps, in a dry run too") {
-  const Convolution<float> c({1, 4, 5, 6}, 40, {.kernel = {1, 3, 3}});
+TEST_CASE("the workspace of a convolution of one tap by oneDNN counts a copy only of weights with gaps") {
+  const Convolution<float> c({1, 4, 5, 54}, 40, {});
   const std::vector<float> gaps = random_values<float>(40 * 60, 9);
   ConvolutionArguments<float> arguments = c.arguments();
   const std::size_t in_place =

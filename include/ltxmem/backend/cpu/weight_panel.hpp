@@ -15,11 +15,16 @@
 
 namespace ltxmem::cpu::detail {
 
-/// Whether the weight is of another type than T, at an address that no T may have, or with gaps that the gemm refuses.
+/// Whether the weight is of another type than T, or at an address that no T may have.
+template <Element T>
+bool needs_conversion(const WeightMatrix& weight) {
+  return weight.dtype != dtype_of<T> || reinterpret_cast<std::uintptr_t>(weight.data) % alignof(T) != 0;
+}
+
+/// The same, or with gaps that the gemm refuses.
 template <class Gemm, Element T>
 bool needs_panel(const WeightMatrix& weight) {
-  return weight.dtype != dtype_of<T> || reinterpret_cast<std::uintptr_t>(weight.data) % alignof(T) != 0 ||
-         (Gemm::dense_operands && weight.row_stride != weight.columns);
+  return needs_conversion<T>(weight) || (Gemm::dense_operands && weight.row_stride != weight.columns);
 }
 
 /// Rows [begin, begin + count) of a weight as dense T.
