@@ -145,9 +145,9 @@ struct OutputPosition {
 /// Most runs of a patch are too short for a call of memcpy.
 template <Element T>
 void copy_run(const T* from, std::int64_t count, T* to) {
-  constexpr std::int64_t step = 16 / sizeof(T);
+  constexpr std::int64_t step = 32 / sizeof(T);
   std::int64_t i = 0;
-  for (; i + step <= count; i += step) std::memcpy(to + i, from + i, 16);
+  for (; i + step <= count; i += step) std::memcpy(to + i, from + i, 32);
   for (; i < count; ++i) to[i] = from[i];
 }
 
@@ -229,29 +229,31 @@ void multiply_patches(ThreadPool& pool, const Gemm& gemm, TensorView<const T, 4>
     if (width <= 0) return;
     for (std::int64_t index = 0; index < blocks.count(); ++index) {
       const std::int64_t columns = blocks.size(index);
-      gather_patches(x, geometry, extents, first, rows, blocks.begin(index), columns, own.patches);
+      with_wide_vectors(
+          [&] { gather_patches(x, geometry, extents, first, rows, blocks.begin(index), columns, own.patches); });
       const TensorView<const T, 2> patches(own.patches, {rows, columns});
       const TensorView<float, 2> product(index == 0 ? own.sums : own.part, {rows, width});
       gemm.multiply(patches, panel.block(index).rows(begin, width), product, own.product);
-      if (index > 0) {
-        for (std::int64_t i = 0; i < rows * width; ++i) own.sums[i] += own.part[i];
-      }
+      if (index == 0) continue;
+      for (std::int64_t i = 0; i < rows * width; ++i) own.sums[i] += own.part[i];
     }
-    float added_bias[panel_outputs];
-    if (!bias.empty()) widen(bias, begin, width, added_bias);
-    OutputPosition at(first, extents);
-    for (std::int64_t row = 0; row < rows; ++row, at.advance(extents)) {
-      float* values = own.sums + row * width;
-      for (std::int64_t i = 0; i < width; ++i) values[i] *= scale;
-      if (!bias.empty()) {
-        for (std::int64_t i = 0; i < width; ++i) values[i] += added_bias[i];
+    with_wide_vectors([&] {
+      float added_bias[panel_outputs];
+      if (!bias.empty()) widen(bias, begin, width, added_bias);
+      OutputPosition at(first, extents);
+      for (std::int64_t row = 0; row < rows; ++row, at.advance(extents)) {
+        float* values = own.sums + row * width;
+        for (std::int64_t i = 0; i < width; ++i) values[i] *= scale;
+        if (!bias.empty()) {
+          for (std::int64_t i = 0; i < width; ++i) values[i] += added_bias[i];
+        }
+        if (!residual.empty()) {
+          const T* added = &residual(at.t, at.h, at.w, begin);
+          for (std::int64_t i = 0; i < width; ++i) values[i] += static_cast<float>(added[i]);
+        }
+        narrow(values, width, &y(at.t, at.h, at.w, begin));
       }
-      if (!residual.empty()) {
-        const T* added = &residual(at.t, at.h, at.w, begin);
-        for (std::int64_t i = 0; i < width; ++i) values[i] += static_cast<float>(added[i]);
-      }
-      narrow(values, width, &y(at.t, at.h, at.w, begin));
-    }
+    });
   });
 }
 
