@@ -1,8 +1,9 @@
 // SPDX-FileCopyrightText: The ltxmem authors
 // SPDX-License-Identifier: Apache-2.0
 
-/// The 3x3x3 convolutions of the LTX-2.3 video decoder, each at the channels of its stage on few positions; the time of
-/// a clip is proportional to its positions, the workspace does not depend on them.
+/// The 3x3x3 convolutions of the LTX-2.3 video decoder, each at the channels of its stage on few positions, and one of as
+/// few channels as in vocoders and small models; the time of a clip is proportional to its positions, the workspace does
+/// not depend on them.
 ///
 /// Counters: flop/s, bytes/s (input, output and weights, each once), peak_bytes (the workspace).
 
@@ -32,6 +33,7 @@ struct Stage {
   std::int64_t outputs;
 };
 
+constexpr Stage narrow{"narrow", {2, 64, 64, 16}, 16};
 constexpr Stage fine_residual{"fine_residual", {2, 32, 64, 128}, 128};
 constexpr Stage middle_residual{"middle_residual", {2, 16, 32, 512}, 512};
 constexpr Stage coarse_upsample{"coarse_upsample", {2, 8, 16, 1024}, 4096};
@@ -90,9 +92,10 @@ void add(const std::string& types, const Stage& stage) {
 
 const bool registered = [] {
 #if defined(LTXMEM_BENCH_ONEDNN)
-  for (const Stage& stage : {fine_residual, middle_residual, coarse_upsample}) {
+  for (const Stage& stage : {narrow, fine_residual, middle_residual, coarse_upsample}) {
     add<bfloat16, bfloat16, OneDnnGemm>("onednn/bf16", stage);
   }
+  add<float, float, OneDnnGemm>("onednn/f32", narrow);
   add<float, float, OneDnnGemm>("onednn/f32", fine_residual);
   add<float, bfloat16, OneDnnGemm>("onednn/f32_on_bf16", fine_residual);
 #endif
