@@ -1,9 +1,9 @@
 // SPDX-FileCopyrightText: The ltxmem authors
 // SPDX-License-Identifier: Apache-2.0
 
-/// The 3x3x3 convolutions of the LTX-2.3 video decoder, each at the channels of its stage on few positions, and one of as
-/// few channels as in vocoders and small models; the time of a clip is proportional to its positions, the workspace does
-/// not depend on them.
+/// The 3x3x3 convolutions of the LTX-2.3 video decoder, each at the channels of its stage on few positions, and one of
+/// as few channels as in vocoders and small models; the time of a clip is proportional to its positions, the workspace
+/// does not depend on them.
 ///
 /// Counters: flop/s, bytes/s (input, output and weights, each once), peak_bytes (the workspace).
 

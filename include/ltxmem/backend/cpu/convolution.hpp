@@ -16,8 +16,8 @@
 #include "ltxmem/backend/operations.hpp"
 #include "ltxmem/memory/arena.hpp"
 
-/// Convolutions on the processor as products of patches and weights (implicit GEMM). Stored weights have the taps of the
-/// kernel fastest; a panel of them is made anew in every call, with the channels fastest.
+/// Convolutions on the processor as products of patches and weights (implicit GEMM). Stored weights have the taps of
+/// the kernel fastest; a panel of them is made anew in every call, with the channels fastest.
 ///
 /// Memory    per thread one block of patches, two tiles of fp32 and the product's scratch (PatchScratch); shared one
 ///           panel of weights [panel_outputs, in * taps] of T, where they are not used in place (lies_as_panel)
@@ -56,8 +56,7 @@ void pack_output(const WeightMatrix& weight, std::int64_t output, std::int64_t t
 template <class Gemm, Element T>
 std::size_t convolution_workspace_bytes(int threads, const WeightMatrix& weight, const ConvolutionGeometry& geometry) {
   const std::int64_t outputs = std::min(weight.rows, detail::panel_outputs);
-  const std::int64_t panel =
-      detail::lies_as_panel<Gemm, T>(weight, geometry.taps()) ? 0 : outputs * weight.columns;
+  const std::int64_t panel = detail::lies_as_panel<Gemm, T>(weight, geometry.taps()) ? 0 : outputs * weight.columns;
   return detail::ScratchCutter::bytes<T>(panel) +
          static_cast<std::size_t>(threads) *
              detail::PatchScratch<Gemm, T>::bytes(detail::PatchBlocks(weight.columns), outputs);
@@ -104,8 +103,7 @@ void convolve(ThreadPool& pool, const Gemm& gemm, TensorView<const T, 4> x, cons
                             detail::PatchPanel<T>{packed, part.rows, blocks});
       });
     }
-    detail::multiply_patches(pool, gemm, x, geometry, panel, scale,
-                             bias.empty() ? bias : bias.slice(group, part.rows),
+    detail::multiply_patches(pool, gemm, x, geometry, panel, scale, bias.empty() ? bias : bias.slice(group, part.rows),
                              residual.empty() ? residual : residual.slice(3, group, part.rows),
                              y.slice(3, group, part.rows), scratch);
   }

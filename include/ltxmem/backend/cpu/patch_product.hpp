@@ -16,8 +16,8 @@
 
 /// The product behind every convolution on the processor: patches of a channels-last tensor times a panel of weights.
 ///
-/// A patch is [tap, channel], so that neighbouring taps are one run of memory. It is gathered and multiplied in blocks of
-/// columns, which stay in a core's cache however many channels there are.
+/// A patch is [tap, channel], so that neighbouring taps are one run of memory. It is gathered and multiplied in blocks
+/// of columns, which stay in a core's cache however many channels there are.
 ///
 /// Numerics  an output is the sum over the blocks of its patch, in order, of one fp32 sum each
 
@@ -205,10 +205,9 @@ void gather_patches(TensorView<const T, 4> x, const ConvolutionGeometry& geometr
 
 /// y = scale * (patches of x times the panel, transposed) + bias + residual; y and residual as wide as the panel.
 template <class Gemm, Element T>
-void multiply_patches(ThreadPool& pool, const Gemm& gemm, TensorView<const T, 4> x,
-                      const ConvolutionGeometry& geometry, const PatchPanel<const T>& panel, float scale,
-                      const WeightVector& bias, TensorView<const T, 4> residual, TensorView<T, 4> y,
-                      std::byte* thread_scratch) {
+void multiply_patches(ThreadPool& pool, const Gemm& gemm, TensorView<const T, 4> x, const ConvolutionGeometry& geometry,
+                      const PatchPanel<const T>& panel, float scale, const WeightVector& bias,
+                      TensorView<const T, 4> residual, TensorView<T, 4> y, std::byte* thread_scratch) {
   const PatchBlocks& blocks = panel.blocks;
   const Extents<4> extents = y.extents();
   const std::int64_t positions = extents[0] * extents[1] * extents[2];
