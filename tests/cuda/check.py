@@ -9,7 +9,7 @@
 
 compile makes PTX and machine code with every warning an error and keeps what ptxas -v says. check compares that with the
 budget (registers at most, shared bytes exactly, no spills, no stack in local memory but what the budget names), and looks
-into the PTX: attention on the matrix units has mma.sync, ldmatrix and cp.async; no kernel has ld.local or st.local. --write
+into the PTX: kernels on the matrix units have mma.sync, ldmatrix and cp.async; no kernel has ld.local or st.local. --write
 puts this architecture into the budget instead of comparing.
 """
 
@@ -18,6 +18,10 @@ import pathlib
 import re
 import subprocess
 import sys
+
+MATRIX_UNITS = ("mma.sync.aligned.m16n8k16", "ldmatrix.sync", "cp.async.cg.shared.global", "cp.async.commit_group",
+                "cp.async.wait_group")
+EXPECTED = {"flash_attention": (*MATRIX_UNITS, ".trans", "ex2.approx"), "matrix_convolution": MATRIX_UNITS}
 
 
 def compile_kernels(options):
@@ -118,11 +122,9 @@ def main():
         name = short_name(re.match(r"\w+", entry).group(0))
         if re.search(r"\b(ld|st)\.local", entry) and mine.get(name, (0, 0, 0))[2] == 0 and not options.write:
             problems.append(f"{name}: PTX uses local memory")
-        if name.startswith("flash_attention"):
-            for word in ("mma.sync.aligned.m16n8k16", "ldmatrix.sync", ".trans", "cp.async.cg.shared.global",
-                         "cp.async.commit_group", "cp.async.wait_group", "ex2.approx"):
-                if word not in entry:
-                    problems.append(f"{name}: PTX has no {word}")
+        for word in EXPECTED.get(name.split("<")[0], ()):
+            if word not in entry:
+                problems.append(f"{name}: PTX has no {word}")
     if options.write:
         budget = {key: value for key, value in budget.items() if key[0] != arch}
         budget.update({(arch, name): (used["registers"], used["shared"], used["local"]) for name, used in kernels.items()})

@@ -2,9 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "ltxmem/backend/cuda/kernels/convolution.cuh"
 #include "ltxmem/backend/cuda/kernels/flash_attention.cuh"
 #include "ltxmem/backend/cuda/kernels/linear.cuh"
+#include "ltxmem/backend/cuda/kernels/matrix_convolution.cuh"
 #include "ltxmem/backend/cuda/kernels/norm.cuh"
 
 /// Every kernel that the backend launches, once: nvcc compiles them for all devices, g++ for the test double of
@@ -41,13 +41,17 @@ void visit_kernels(Visit visit) {
   visit(&reset_states<0>);
   visit(&merge_states<0>);
   visit(&product_factors<0>);
-  const auto flash = [&]<class T>() {
+  const auto matrix_units = [&]<class T>() {
     visit(&flash_attention<T, 64, 64>);
     visit(&flash_attention<T, 128, 64>);
     visit(&flash_attention<T, 256, 32>);
+    visit(&arrange_weights<T, ConvolutionPlaces<T>>);
+    visit(&arrange_weights<T, TransposedPlaces<T>>);
+    visit(&matrix_convolution<T, ConvolutionPlaces<T>>);
+    visit(&matrix_convolution<T, TransposedPlaces<T>>);
   };
-  flash.template operator()<bfloat16>();
-  flash.template operator()<half>();
+  matrix_units.template operator()<bfloat16>();
+  matrix_units.template operator()<half>();
 }
 
 }  // namespace ltxmem::cuda

@@ -2,9 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "ltxmem/backend/cuda/kernels/convolution.cuh"
 #include "ltxmem/backend/cuda/kernels/flash_attention.cuh"
 #include "ltxmem/backend/cuda/kernels/linear.cuh"
+#include "ltxmem/backend/cuda/kernels/matrix_convolution.cuh"
 #include "ltxmem/backend/cuda/kernels/norm.cuh"
 #include "simt/executor.hpp"
 
@@ -61,5 +61,12 @@ Report run_for_each(const Fn& fn, std::int64_t count, const Options& options);
 /// Places is ConvolutionPlaces or TransposedPlaces of T.
 template <class T, class Places>
 Report run_convolution(const ltxmem::cuda::ConvolutionKernelArguments<Places>& arguments, const Options& options);
+/// Both kernels of the matrix units; T is bfloat16 or half.
+template <class T, class Places>
+Report run_arrange_weights(const ltxmem::cuda::ConvolutionKernelArguments<Places>& arguments,
+                           const ltxmem::cuda::WeightPanel<T>& panel, const Options& options);
+template <class T, class Places>
+Report run_matrix_convolution(const ltxmem::cuda::ConvolutionKernelArguments<Places>& arguments,
+                              const ltxmem::cuda::WeightPanel<const T>& panel, const Options& options);
 
 }  // namespace simt

@@ -34,6 +34,7 @@ NORM = "kernels/norm.cuh"
 ELEMENTWISE = "kernels/elementwise.cuh"
 LINEAR = "kernels/linear.cuh"
 CONVOLUTION = "kernels/convolution.cuh"
+MATRIX = "kernels/matrix_convolution.cuh"
 ROWS = "rows.cuh"
 
 # file, text, replacement, which occurrence of the text (from 1)
@@ -104,6 +105,35 @@ EDITS = [
     (CONVOLUTION, "at % stride != 0 ||", "", 1),
     (CONVOLUTION, "output * kernel + tap", "output + tap", 1),
     (CONVOLUTION, "[convolution_tile + 2]", "[convolution_tile]", 1),
+    (MATRIX, "weight(output, channel, tap)", "weight(output - panel.begin, channel, tap)", 1),
+    (MATRIX, "* a.taps * a.channels + channel", "* a.channels + channel", 1),
+    (MATRIX, "((piece ^ (row / 2 % 4)) * 8)", "piece * 8", 1),
+    (MATRIX, "/ tiles_across * tile", "* tile", 1),
+    (MATRIX, "static_cast<int>(piece * 8 / a.channels)", "0", 1),
+    (MATRIX, "piece * 8 % a.channels", "piece * 8", 1),
+    (MATRIX, "(first_output - panel.begin + row)", "(first_output + row)", 1),
+    (MATRIX, "tap < a.taps && first + row", "first + row", 1),
+    (MATRIX, " && first + row + i * loaded_rows < a.positions", "", 1),
+    (MATRIX, "const bool seen = patch[i] != nullptr;", "const bool seen = true;", 1),
+    (MATRIX, "tap < a.taps && first_output", "first_output", 1),
+    (MATRIX, " && first_output + row + i * loaded_rows < panel.end", "", 1),
+    (MATRIX, "weights + i * loaded_rows * depth", "weights", 1),
+    (MATRIX, "channel >= a.channels", "channel > a.channels", 1),
+    (MATRIX, "if (tap != before) look();", "", 1),
+    (MATRIX, "(depth + matrix_convolution_depth - 1)", "depth", 1),
+    (MATRIX, "cp_async_wait<1>()", "cp_async_wait<2>()", 1),
+    (MATRIX, "(step + 2) %", "(step + 1) %", 1),
+    (MATRIX, "k * 2 + lane / 16", "k * 2", 1),
+    (MATRIX, "p[m], w[0], w[1])", "p[m], w[1], w[0])", 1),
+    (MATRIX, "p[m], w[2], w[3])", "p[m], w[0], w[1])", 1),
+    (MATRIX, "present ? a.places.target(at) : nullptr", "a.places.target(at)", 1),
+    (MATRIX, "const bool present = output < panel.end;", "const bool present = true;", 1),
+    (MATRIX, "present && a.bias.data != nullptr", "a.bias.data != nullptr", 1),
+    (MATRIX, "present && a.bias.data != nullptr", "present", 1),
+    (MATRIX, "lane / 4 + 8 * h", "lane / 4 + 8 * (1 - h)", 1),
+    (MATRIX, "sums[m][n][2 * h + 1]", "sums[m][n][2 * h]", 1),
+    (MATRIX, "[lane]) * scale + bias", "[lane]) + bias", 1),
+    (MATRIX, "matrix_convolution_warp_outputs + 8]", "matrix_convolution_warp_outputs + 4]", 1),
 ]
 
 # Guards without which nothing changes but time, and why: file, line, which occurrence of the line (from 1).
@@ -113,16 +143,17 @@ UNSEEN = {
     (PLAIN, "if (present) {", 2): "a warp without a row sees no key and stores nothing",
     (CONVOLUTION, "if (padding[axis] == Padding::reflect) at = before ? -at : 2 * (in[axis] - 1) - at;", 1):
         "what replicate has chosen reflects to itself",
+    (MATRIX, "if (tap != before) look();", 1): "the same rows are found again",
     (NORM, "if (a.residual.data != nullptr) value += static_cast<float>(before.at[i]);", 1): "zeros are added",
     (LINEAR, "if (a.residual.data != nullptr) value.at[i] += static_cast<float>(before.at[i]);", 1): "zeros are added",
 }
 
 CONCERNS = {FLASH: ["attention_kernels"], PLAIN: ["attention_kernels"], STATE: ["attention_kernels"],
             NORM: ["row_kernels"], ELEMENTWISE: ["row_kernels"], LINEAR: ["row_kernels"],
-            CONVOLUTION: ["convolution_kernels"], ROWS: ["attention_kernels", "row_kernels"]}
+            CONVOLUTION: ["convolution_kernels"], MATRIX: ["convolution_kernels"], ROWS: ["attention_kernels", "row_kernels"]}
 CASES = {FLASH: "[flash][quick],[counters]", PLAIN: "[flash][quick],[plain][quick],[counters]",
          STATE: "[state],[plain][quick],[flash][quick]", NORM: "[norm],[head norm]", ELEMENTWISE: "[elementwise]",
-         LINEAR: "[linear]", CONVOLUTION: "[convolution]", ROWS: "[norm],[linear],[plain][quick]"}
+         LINEAR: "[linear]", CONVOLUTION: "[convolution]", MATRIX: "[matrix convolution]", ROWS: "[norm],[linear],[plain][quick]"}
 
 
 def position(text, path, old, occurrence):

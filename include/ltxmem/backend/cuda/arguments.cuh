@@ -2,11 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 
-#include "ltxmem/backend/cuda/kernels/convolution.cuh"
 #include "ltxmem/backend/cuda/kernels/flash_attention.cuh"
+#include "ltxmem/backend/cuda/kernels/matrix_convolution.cuh"
 #include "ltxmem/backend/cuda/kernels/norm.cuh"
 
 /// The arguments of the operations as kernels take them. Views have been checked against each other; what is looked at
@@ -17,6 +18,13 @@ namespace ltxmem::cuda {
 template <class T>
 Rows<T> rows_of(TensorView<T, 2> view) {
   return {view.data(), view.stride(0)};
+}
+
+/// Whether `count` elements at every row can be moved by one instruction.
+template <class T>
+bool moves_in_groups(const Rows<T>& rows, std::int64_t columns, int count) {
+  const auto bytes = static_cast<std::uintptr_t>(count) * sizeof(T);
+  return columns % count == 0 && rows.stride % count == 0 && reinterpret_cast<std::uintptr_t>(rows.data) % bytes == 0;
 }
 
 /// An absent view has no data, whatever its address.
@@ -150,6 +158,19 @@ ConvolutionKernelArguments<ConvolutionPlaces<T>> convolution_arguments(TensorVie
   a.scale = arguments.weight.scale;
   a.bias = weight_of(arguments.bias);
   return a;
+}
+
+/// Whether the channels of every position are whole pieces of 16 bytes, as the matrix units take them.
+template <Element T>
+bool reads_pieces(const ConvolutionPlaces<T>& places, std::int64_t channels) {
+  constexpr int count = 16 / sizeof(T);
+  return std::ranges::all_of(places.x_stride, [&](std::int64_t stride) {
+    return moves_in_groups(Rows<const T>{places.x, stride}, channels, count);
+  });
+}
+template <Element T>
+bool reads_pieces(const TransposedPlaces<T>& places, std::int64_t channels) {
+  return moves_in_groups(places.x, channels, 16 / sizeof(T));
 }
 
 template <Element T>

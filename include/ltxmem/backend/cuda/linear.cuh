@@ -23,13 +23,6 @@
 
 namespace ltxmem::cuda {
 
-/// Whether `count` elements at every row can be moved by one instruction.
-template <class T>
-bool moves_in_groups(const Rows<T>& rows, std::int64_t columns, int count) {
-  const auto bytes = static_cast<std::uintptr_t>(count) * sizeof(T);
-  return columns % count == 0 && rows.stride % count == 0 && reinterpret_cast<std::uintptr_t>(rows.data) % bytes == 0;
-}
-
 /// to = from with contiguous columns, any number of rows.
 template <class From, Element To>
 void cast(Rows<const From> from, Rows<To> to, std::int64_t rows, std::int64_t columns, cudaStream_t stream) {

@@ -56,6 +56,20 @@ inline constexpr int convolution_tile = 64;
 inline constexpr int convolution_channels = 16;
 inline constexpr int convolution_threads = 256;
 
+/// The same on the matrix units, where a step is 32 of the depth, taps by channels. Two blocks of eight warps share a
+/// multiprocessor on every device.
+inline constexpr int matrix_convolution_tile = 128;
+inline constexpr int matrix_convolution_depth = 32;
+inline constexpr int matrix_convolution_stages = 3;
+inline constexpr int matrix_convolution_threads = 256;
+inline constexpr int matrix_convolution_warp_outputs = 32;
+inline constexpr std::int64_t matrix_convolution_shared_bytes =
+    2L * 2 * matrix_convolution_stages * matrix_convolution_tile * matrix_convolution_depth;
+static_assert(2 * (matrix_convolution_shared_bytes + 1024) <= 100L * 1024,
+              "two blocks, and what the system keeps of each");
+/// Most bytes of weights arranged for it at a time, as long as one tile of outputs takes no more.
+inline constexpr std::int64_t convolution_panel_bytes = std::int64_t{32} << 20;
+
 /// Products: what cuBLASLt may use beside its operands, and the tile of fp32 sums that an epilogue of ours finishes.
 inline constexpr std::size_t product_workspace_bytes = std::size_t{4} << 20;
 inline constexpr std::int64_t linear_rows = 1024;
