@@ -13,6 +13,7 @@
 #include "cuda/runners.hpp"
 #include "ffn/chunked_ffn_suite.hpp"
 #include "ltxmem/backend/cuda/cuda_device.hpp"
+#include "ltxmem/backend/cuda/target.hpp"
 #include "support/attention_reference.hpp"
 
 /// CudaBackend and the primitives on it against double precision. The program runs on a device, and says that it did
@@ -249,6 +250,51 @@ TEMPLATE_TEST_CASE("convolutions on a device match their definition", "[device]"
   on_device::convolve_transposed<T>({t.x.data(), {t.length, t.channels}}, t.arguments,
                                     {line.data(), {t.output_length(), t.outputs}});
   CHECK(relative_error(line, t.exact()) < convolution_tolerance<T>);
+}
+
+TEMPLATE_TEST_CASE("convolutions whose channels are whole pieces match their definition on a device", "[device]", float,
+                   bfloat16, half) {
+  if (!has_device()) return;
+  using T = TestType;
+  const Convolution<T> c({2, 5, 14, 16}, 131, cube);
+  std::vector<T> y(c.residual.size());
+  for (const std::int64_t shift : {0, 4}) {
+    on_device::convolve<T>({c.x.data(), c.input}, c.arguments(), {y.data(), c.output()}, shift);
+    CHECK(relative_error(y, c.exact()) < convolution_tolerance<T>);
+  }
+  const Transposed<T> t(70, 8, 3, 4, 2, 1);
+  std::vector<T> line(static_cast<std::size_t>(t.output_length() * t.outputs));
+  on_device::convolve_transposed<T>({t.x.data(), {t.length, t.channels}}, t.arguments,
+                                    {line.data(), {t.output_length(), t.outputs}});
+  CHECK(relative_error(line, t.exact()) < convolution_tolerance<T>);
+}
+
+TEST_CASE("the matrix units take a convolution's weights in the type of x, and fp32 those whose x they cannot read",
+          "[device]") {
+  if (!has_device()) return;
+  using T = bfloat16;
+  Convolution<T> c({1, 4, 4, 8}, 12, cube);
+  const auto wide = random_values<float>(static_cast<std::int64_t>(c.weight.size()), 2);
+  std::transform(wide.begin(), wide.end(), c.weight.begin(), [](float weight) { return static_cast<T>(weight); });
+  ConvolutionArguments<T> exact = c.arguments();
+  exact.weight = TensorView<const float, 2>(wide.data(), {c.outputs, 8 * 27});
+  const auto run = [&](const ConvolutionArguments<T>& arguments, std::int64_t shift) {
+    std::vector<T> y(c.residual.size());
+    on_device::convolve<T>({c.x.data(), c.input}, arguments, {y.data(), c.output()}, shift);
+    return y;
+  };
+  CHECK(same_bits(run(exact, 0), run(c.arguments(), 0)));
+  CHECK_FALSE(same_bits(run(exact, 1), run(c.arguments(), 1)));
+}
+
+TEST_CASE("outputs of a convolution go group by group where the weights of all take too much", "[device]") {
+  if (!has_device()) return;
+  using T = bfloat16;
+  const Convolution<T> c({1, 1, 2, 65'544}, 129, {});
+  CHECK(CudaTarget().convolution_workspace_bytes<T>(c.matrix(), c.geometry) == 128 * 65'544 * sizeof(T));
+  std::vector<T> y(c.residual.size());
+  on_device::convolve<T>({c.x.data(), c.input}, c.arguments(), {y.data(), c.output()});
+  CHECK(relative_error(y, c.exact()) < convolution_tolerance<T>);
 }
 
 TEMPLATE_TEST_CASE("group norm runs by for_each on a device", "[device]", float, bfloat16, half) {

@@ -92,13 +92,16 @@ void head_norm(TensorView<T, 2> x, const HeadNormArguments& arguments, bool by_f
 }
 
 template <Element T>
-void convolve(TensorView<const T, 4> x, const ConvolutionArguments<T>& arguments, TensorView<T, 4> y) {
+void convolve(TensorView<const T, 4> x, const ConvolutionArguments<T>& arguments, TensorView<T, 4> y,
+              std::int64_t shift) {
   Session session;
   ConvolutionArguments<T> a = arguments;
   a.weight = session.up(arguments.weight);
   a.bias = session.up(arguments.bias);
   a.residual = session.up(arguments.residual);
-  const TensorView<T, 4> device_x = session.up(x);
+  const TensorView<T, 2> around = session.blank<T>(Extents<2>{1, shift + x.size()});
+  session.backend.copy(TensorView<const T, 2>(x.data(), {1, x.size()}), around.columns(shift, x.size()));
+  const TensorView<T, 4> device_x(around.data() + shift, x.extents());
   const TensorView<T, 4> device_y = session.blank<T>(y.extents());
   session.within(session.backend.template convolution_workspace_bytes<T>(a.weight, a.geometry),
                  [&](Arena& arena) { session.backend.convolve(TensorView<const T, 4>(device_x), a, device_y, arena); });
@@ -294,7 +297,7 @@ LINEAR(ltxmem::half, float)
 #define RUNNERS(T)                                                                                                    \
   template void norm(TensorView<const T, 2>, const NormArguments<T>&, TensorView<T, 2>);                              \
   template void head_norm(TensorView<T, 2>, const HeadNormArguments&, bool);                                          \
-  template void convolve(TensorView<const T, 4>, const ConvolutionArguments<T>&, TensorView<T, 4>);                   \
+  template void convolve(TensorView<const T, 4>, const ConvolutionArguments<T>&, TensorView<T, 4>, std::int64_t);     \
   template void convolve_transposed(TensorView<const T, 2>, const TransposedConvolutionArguments&, TensorView<T, 2>); \
   template void group_norm(TensorView<const T, 2>, std::int64_t, const WeightVector&, TensorView<T, 2>);              \
   template void tiled_attention(const AttentionTile<T>&, const TiledAttentionOptions&, Keys,                          \

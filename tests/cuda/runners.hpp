@@ -31,8 +31,10 @@ void norm(TensorView<const T, 2> x, const NormArguments<T>& arguments, TensorVie
 template <Element T>
 void head_norm(TensorView<T, 2> x, const HeadNormArguments& arguments, bool by_factors);
 
+/// x lies `shift` elements behind a multiple of 16 bytes.
 template <Element T>
-void convolve(TensorView<const T, 4> x, const ConvolutionArguments<T>& arguments, TensorView<T, 4> y);
+void convolve(TensorView<const T, 4> x, const ConvolutionArguments<T>& arguments, TensorView<T, 4> y,
+              std::int64_t shift = 0);
 template <Element T>
 void convolve_transposed(TensorView<const T, 2> x, const TransposedConvolutionArguments& arguments, TensorView<T, 2> y);
 

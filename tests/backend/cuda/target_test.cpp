@@ -39,6 +39,25 @@ TEST_CASE("the workspace of a product on a card is a tile of sums and, for anoth
   CHECK(bytes(1, described(DType::f8_e4m3, 4096, 1 << 24)) == fixed + 64 * 4 + 64 * (std::size_t{1} << 25));
 }
 
+TEST_CASE("the workspace of a convolution on a card is the weights that the matrix units take at a time") {
+  const CudaTarget target;
+  ConvolutionGeometry cube;
+  cube.kernel = {3, 3, 3};
+  const auto bytes = [&](std::int64_t outputs, std::int64_t channels) {
+    return target.convolution_workspace_bytes<bfloat16>(described(DType::f8_e4m3, outputs, 27 * channels), cube);
+  };
+  CHECK(bytes(48, 128) == 48 * 27 * 128 * 2);
+  CHECK(bytes(1000, 128) == 1000 * 27 * 128 * 2);
+  CHECK(bytes(4096, 1024) == 512 * 27 * 1024 * 2);            // four tiles of outputs fit
+  CHECK(bytes(4096, 1 << 20) == 128 * 27UL * (1 << 20) * 2);  // one tile, whatever it takes
+  CHECK(bytes(48, 12) == 0);                                  // in fp32, as is every convolution of floats
+  CHECK(target.convolution_workspace_bytes<float>(described(DType::bf16, 48, 27 * 128), cube) == 0);
+  TransposedConvolutionArguments transposed;
+  transposed.kernel = 4;
+  transposed.weight = described(DType::bf16, 64, 32 * 4);
+  CHECK(target.transposed_workspace_bytes<half>(transposed) == 64 * 32 * 4 * 2);
+}
+
 TEST_CASE("a plan for a card holds the card's workspaces") {
   const std::int64_t tokens = 5000, width = 128, hidden = 512;
   DryRunBackend<CudaTarget> backend;

@@ -45,6 +45,9 @@ TEST_CASE("A device's scratch is what its backend asks for", "[runtime]") {
   geometry.kernel = {3, 3, 3};
   CHECK(host.convolution_workspace_bytes<float>(weight, geometry) > 0);
   CHECK(on_card.convolution_workspace_bytes<float>(weight, geometry) == 0);
+  CHECK(cuda.convolution_workspace_bytes<bfloat16>(weight, geometry) > 0);
+  CHECK(on_card.convolution_workspace_bytes<bfloat16>(weight, geometry) ==
+        cuda.convolution_workspace_bytes<bfloat16>(weight, geometry));
   CHECK(on_host.convolution_workspace_bytes<float>(weight, geometry) ==
         host.convolution_workspace_bytes<float>(weight, geometry));
 }

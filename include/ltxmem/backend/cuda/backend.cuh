@@ -31,7 +31,7 @@ namespace ltxmem {
 ///
 /// Numerics  as CpuBackend: fp32 sums, one rounding, no bit depends on how rows were cut. Attention with heads of 64,
 ///           128 or 256 in 16 bits and at addresses that are multiples of 16 bytes runs on the matrix units and rounds
-///           its weights to T; every other one runs in fp32
+///           its weights to T, and so do convolutions of channels in eights; every other one runs in fp32
 /// Memory    scratch comes from the arenas handed to the operations, by the formulas of CudaTarget
 /// Threads   one caller at a time, the one that made the backend or one where its device is current: make_current()
 /// Throws    DeviceError without a usable device; CudaError from the first call that notices a failure
@@ -145,15 +145,15 @@ class CudaBackend {
   }
 
   template <Element T>
-  void convolve(TensorView<const T, 4> x, const ConvolutionArguments<T>& arguments, TensorView<T, 4> y, Arena&) {
+  void convolve(TensorView<const T, 4> x, const ConvolutionArguments<T>& arguments, TensorView<T, 4> y, Arena& arena) {
     detail::check_convolution(x, arguments, y);
-    if (!y.empty()) convolution<T>(cuda::convolution_arguments(x, arguments, y));
+    if (!y.empty()) convolution<T>(cuda::convolution_arguments(x, arguments, y), arena);
   }
   template <Element T>
   void convolve_transposed(TensorView<const T, 2> x, const TransposedConvolutionArguments& arguments,
-                           TensorView<T, 2> y, Arena&) {
+                           TensorView<T, 2> y, Arena& arena) {
     detail::check_transposed(x, arguments, y);
-    if (!y.empty()) convolution<T>(cuda::transposed_arguments(x, arguments, y));
+    if (!y.empty()) convolution<T>(cuda::transposed_arguments(x, arguments, y), arena);
   }
   template <Element T>
   std::size_t convolution_workspace_bytes(const WeightMatrix& weight, const ConvolutionGeometry& geometry) const {
@@ -241,11 +241,35 @@ class CudaBackend {
                  sizeof(cuda::FlashShared<T, head_dim, key_rows>), stream_.native(), a);
   }
 
+  /// The panel is taken wherever a plan has it, also for an x that the matrix units cannot be given.
   template <Element T, class Places>
-  void convolution(const cuda::ConvolutionKernelArguments<Places>& a) {
+  void convolution(const cuda::ConvolutionKernelArguments<Places>& a, Arena& arena) {
+    const cuda::PanelLayout layout = cuda::convolution_panel<T>(a.outputs, a.channels, a.taps);
+    const auto scope = arena.scope();
+    T* const rows = static_cast<T*>(static_cast<void*>(arena.take_bytes("convolution workspace", layout.bytes)));
+    if constexpr (!std::is_same_v<T, float>) {
+      if (layout.outputs > 0 && cuda::reads_pieces(a.places, a.channels)) {
+        for (std::int64_t begin = 0; begin < a.outputs; begin += layout.outputs) {
+          matrix_convolution<T>(a, {rows, begin, std::min(a.outputs, begin + layout.outputs)});
+        }
+        return;
+      }
+    }
     cuda::launch("convolution", &cuda::convolution<T, Places>,
                  {ceil_div(a.positions, cuda::convolution_tile), ceil_div(a.outputs, cuda::convolution_tile)},
                  cuda::convolution_threads, sizeof(cuda::ConvolutionShared), stream_.native(), a);
+  }
+
+  template <Element T, class Places>
+  void matrix_convolution(const cuda::ConvolutionKernelArguments<Places>& a, const cuda::WeightPanel<T>& panel) {
+    const std::int64_t outputs = panel.end - panel.begin;
+    cuda::launch("arrange_weights", &cuda::arrange_weights<T, Places>,
+                 {ceil_div(outputs * a.channels, cuda::row_threads)}, cuda::row_threads, 0, stream_.native(), a, panel);
+    cuda::launch(
+        "matrix_convolution", &cuda::matrix_convolution<T, Places>,
+        {ceil_div(a.positions, cuda::matrix_convolution_tile) * ceil_div(outputs, cuda::matrix_convolution_tile)},
+        cuda::matrix_convolution_threads, sizeof(cuda::MatrixConvolutionShared<T>), stream_.native(), a,
+        cuda::WeightPanel<const T>{panel.rows, panel.begin, panel.end});
   }
 
   template <class View>

@@ -46,6 +46,24 @@ LinearLayout linear_layout(std::int64_t tokens, const WeightMatrix& weight) {
   return layout;
 }
 
+/// Weights that a convolution on the matrix units arranges at a time; nothing where it runs in fp32.
+struct PanelLayout {
+  std::int64_t outputs = 0;
+  std::size_t bytes = 0;  ///< outputs by taps by channels, T
+};
+
+/// Follows from the weight alone, so that a plan needs no address.
+template <Element T>
+PanelLayout convolution_panel(std::int64_t outputs, std::int64_t channels, std::int64_t taps) {
+  if (sizeof(T) != 2 || channels == 0 || channels % 8 != 0) return {};
+  const std::int64_t row_bytes = channels * taps * static_cast<std::int64_t>(sizeof(T));
+  const std::int64_t fitting = convolution_panel_bytes / row_bytes / matrix_convolution_tile * matrix_convolution_tile;
+  PanelLayout layout;
+  layout.outputs = std::min(outputs, std::max<std::int64_t>(fitting, matrix_convolution_tile));
+  layout.bytes = aligned_bytes(byte_count<T>(Extents<2>{layout.outputs, channels * taps}));
+  return layout;
+}
+
 }  // namespace cuda
 
 /// What a CudaBackend needs besides its operands, by formula and without a toolkit: for dry runs that plan for a card.
@@ -59,12 +77,14 @@ struct CudaTarget {
     return 0;
   }
   template <Element T>
-  std::size_t convolution_workspace_bytes(const WeightMatrix&, const ConvolutionGeometry&) const {
-    return 0;
+  std::size_t convolution_workspace_bytes(const WeightMatrix& weight, const ConvolutionGeometry& geometry) const {
+    return cuda::convolution_panel<T>(weight.rows, weight.columns / geometry.taps(), geometry.taps()).bytes;
   }
   template <Element T>
-  std::size_t transposed_workspace_bytes(const TransposedConvolutionArguments&) const {
-    return 0;
+  std::size_t transposed_workspace_bytes(const TransposedConvolutionArguments& arguments) const {
+    return cuda::convolution_panel<T>(arguments.weight.columns / arguments.kernel, arguments.weight.rows,
+                                      arguments.kernel)
+        .bytes;
   }
 };
 
