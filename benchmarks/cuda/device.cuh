@@ -21,8 +21,7 @@
 
 namespace ltxmem::bench {
 
-/// As many tokens as a clip of 5 seconds at 512p has, and as few as a double of a device computes in a second.
-inline constexpr Shape ltx2_video_clip{"ltx2_video_clip", 6144, 4096, 16384, 32, 128};
+/// As few tokens as a double of a device computes in a second.
 inline constexpr Shape smoke{"smoke", 70, 128, 256, 2, 64};
 
 /// A device and operands on it. Operands are as in values.hpp, so that results can be compared with the processor's.
@@ -41,11 +40,15 @@ class Device {
   }
 
   template <class T>
-  double projection(const Tensor<T, 2>& result) {
+  std::vector<T> values(const Tensor<T, 2>& result) {
     std::vector<T> values(static_cast<std::size_t>(result.view().size()));
     backend.copy(result.view(), TensorView<T, 2>(values.data(), result.extents()));
     backend.synchronize();
-    return bench::projection(values);
+    return values;
+  }
+  template <class T>
+  double projection(const Tensor<T, 2>& result) {
+    return bench::projection(values(result));
   }
 };
 
