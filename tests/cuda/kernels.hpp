@@ -47,8 +47,10 @@ void visit_kernels(Visit visit) {
     visit(&flash_attention<T, 256, 32>);
     visit(&arrange_weights<T, ConvolutionPlaces<T>>);
     visit(&arrange_weights<T, TransposedPlaces<T>>);
-    visit(&matrix_convolution<T, ConvolutionPlaces<T>>);
-    visit(&matrix_convolution<T, TransposedPlaces<T>>);
+    visit(&matrix_convolution<T, ConvolutionPlaces<T>, 64>);
+    visit(&matrix_convolution<T, ConvolutionPlaces<T>, 128>);
+    visit(&matrix_convolution<T, TransposedPlaces<T>, 64>);
+    visit(&matrix_convolution<T, TransposedPlaces<T>, 128>);
   };
   matrix_units.template operator()<bfloat16>();
   matrix_units.template operator()<half>();

@@ -32,10 +32,10 @@ Report run_arrange_weights(const cuda::ConvolutionKernelArguments<Places>& a, co
 template <class T, class Places>
 Report run_matrix_convolution(const cuda::ConvolutionKernelArguments<Places>& a,
                               const cuda::WeightPanel<const T>& panel, const Options& options) {
-  constexpr int tile = cuda::matrix_convolution_tile;
-  return launch(&cuda::matrix_convolution<T, Places>,
-                {blocks(a.positions, tile) * blocks(panel.end - panel.begin, tile)}, {cuda::matrix_convolution_threads},
-                sizeof(cuda::MatrixConvolutionShared<T>), options, a, panel);
+  const int tile = cuda::matrix_convolution_outputs(panel.end - panel.begin);
+  return launch(tile == 64 ? &cuda::matrix_convolution<T, Places, 64> : &cuda::matrix_convolution<T, Places, 128>,
+                {blocks(a.positions, cuda::matrix_convolution_tile) * blocks(panel.end - panel.begin, tile)},
+                {cuda::matrix_convolution_threads}, cuda::matrix_convolution_shared_bytes(tile), options, a, panel);
 }
 
 // NOLINTBEGIN

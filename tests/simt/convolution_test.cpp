@@ -280,14 +280,21 @@ TEMPLATE_TEST_CASE("transposed convolutions on the matrix units agree with doubl
 
 TEST_CASE("convolutions on the matrix units move the bytes of their formula", "[matrix convolution][quick]") {
   using T = bfloat16;
-  CHECK(sizeof(cuda::MatrixConvolutionShared<T>) == 49152);  // the kernel's comment
-  const Convolution<T> c({2, 7, 11, 40}, 136, {.kernel = {3, 3, 3}, .pad_before = {2, 1, 1}, .pad_after = {0, 1, 1}});
-  const simt::Counters counters = on_matrix_units(c, c.weight, {}).counters;
-  const std::uint64_t positions = 2 * 7 * 11, position_tiles = 2, output_tiles = 2, blocks = 4, depth = 27 * 40;
-  const std::uint64_t patches = (1 + 2) * (3 * 7 - 2) * (3 * 11 - 2);  // taps of positions that see no padding
-  CHECK(counters.global_loaded_bytes == 2 * 40 * patches * output_tiles + 2 * depth * 136 * position_tiles +
-                                            2 * 136 * 2 * position_tiles + 4 * 256 * blocks + 2 * positions * 136);
-  CHECK(counters.matrix_products == blocks * (128 / 16) * (128 / 8) * ((depth + 31) / 32) * 2);
+  CHECK(sizeof(cuda::MatrixConvolutionShared<T, 128>) == 49152);  // the kernel's comment
+  CHECK(sizeof(cuda::MatrixConvolutionShared<T, 64>) == 36864);
+  for (const std::uint64_t outputs : {136, 48}) {
+    const Convolution<T> c({2, 7, 11, 40}, static_cast<std::int64_t>(outputs),
+                           {.kernel = {3, 3, 3}, .pad_before = {2, 1, 1}, .pad_after = {0, 1, 1}});
+    const simt::Counters counters = on_matrix_units(c, c.weight, {}).counters;
+    const std::uint64_t tile = outputs > 64 ? 128 : 64;
+    const std::uint64_t positions = 2 * 7 * 11, position_tiles = 2, output_tiles = (outputs + tile - 1) / tile;
+    const std::uint64_t blocks = position_tiles * output_tiles, depth = 27 * 40;
+    const std::uint64_t patches = (1 + 2) * (3 * 7 - 2) * (3 * 11 - 2);  // taps of positions that see no padding
+    CHECK(counters.global_loaded_bytes == 2 * 40 * patches * output_tiles +
+                                              2 * (depth + 256 / tile) * outputs * position_tiles + 4 * 256 * blocks +
+                                              2 * positions * outputs);
+    CHECK(counters.matrix_products == blocks * (128 / 16) * (tile / 8) * ((depth + 31) / 32) * 2);
+  }
 }
 
 TEST_CASE("the matrix units are given no convolution whose rows are not whole pieces", "[matrix convolution]") {

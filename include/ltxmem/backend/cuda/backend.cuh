@@ -263,13 +263,14 @@ class CudaBackend {
   template <Element T, class Places>
   void matrix_convolution(const cuda::ConvolutionKernelArguments<Places>& a, const cuda::WeightPanel<T>& panel) {
     const std::int64_t outputs = panel.end - panel.begin;
+    const int tile = cuda::matrix_convolution_outputs(outputs);
     cuda::launch("arrange_weights", &cuda::arrange_weights<T, Places>,
                  {ceil_div(outputs * a.channels, cuda::row_threads)}, cuda::row_threads, 0, stream_.native(), a, panel);
-    cuda::launch(
-        "matrix_convolution", &cuda::matrix_convolution<T, Places>,
-        {ceil_div(a.positions, cuda::matrix_convolution_tile) * ceil_div(outputs, cuda::matrix_convolution_tile)},
-        cuda::matrix_convolution_threads, sizeof(cuda::MatrixConvolutionShared<T>), stream_.native(), a,
-        cuda::WeightPanel<const T>{panel.rows, panel.begin, panel.end});
+    cuda::launch("matrix_convolution",
+                 tile == 64 ? &cuda::matrix_convolution<T, Places, 64> : &cuda::matrix_convolution<T, Places, 128>,
+                 {ceil_div(a.positions, cuda::matrix_convolution_tile) * ceil_div(outputs, tile)},
+                 cuda::matrix_convolution_threads, cuda::matrix_convolution_shared_bytes(tile), stream_.native(), a,
+                 cuda::WeightPanel<const T>{panel.rows, panel.begin, panel.end});
   }
 
   template <class View>

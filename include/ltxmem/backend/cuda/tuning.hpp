@@ -58,14 +58,20 @@ inline constexpr int convolution_threads = 256;
 
 /// The same on the matrix units, where a step is 32 of the depth, taps by channels. Two blocks of eight warps share a
 /// multiprocessor on every device.
-inline constexpr int matrix_convolution_tile = 128;
+inline constexpr int matrix_convolution_tile = 128;  ///< positions, and outputs at most
 inline constexpr int matrix_convolution_depth = 32;
 inline constexpr int matrix_convolution_stages = 3;
 inline constexpr int matrix_convolution_threads = 256;
 inline constexpr int matrix_convolution_warp_outputs = 32;
-inline constexpr std::int64_t matrix_convolution_shared_bytes =
-    2L * 2 * matrix_convolution_stages * matrix_convolution_tile * matrix_convolution_depth;
-static_assert(2 * (matrix_convolution_shared_bytes + 1024) <= 100L * 1024,
+/// Outputs of a tile: a narrow one where the rest of a wide one would be thrown away.
+constexpr int matrix_convolution_outputs(std::int64_t outputs) {
+  return outputs <= matrix_convolution_tile / 2 ? matrix_convolution_tile / 2 : matrix_convolution_tile;
+}
+constexpr std::size_t matrix_convolution_shared_bytes(int tile_outputs) {
+  return std::size_t{2} * matrix_convolution_stages * (matrix_convolution_tile + tile_outputs) *
+         matrix_convolution_depth;
+}
+static_assert(2 * (matrix_convolution_shared_bytes(matrix_convolution_tile) + 1024) <= 100 * 1024,
               "two blocks, and what the system keeps of each");
 /// Most bytes of weights arranged for it at a time, as long as one tile of outputs takes no more.
 inline constexpr std::int64_t convolution_panel_bytes = std::int64_t{32} << 20;

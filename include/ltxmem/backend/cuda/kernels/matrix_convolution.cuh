@@ -36,13 +36,11 @@ __global__ void __launch_bounds__(row_threads)
 
 /// Steps of both tiles on their way and in use; afterwards, 16 rows of sums of each warp, and where rows of y and of
 /// the residual are. Rows of sums are 8 longer than a warp's tile, so that four of them lie in different banks.
-template <class T>
+template <class T, int tile_outputs>
 union MatrixConvolutionShared {
-  static constexpr int step_elements = matrix_convolution_tile * matrix_convolution_depth;
-
   struct {
-    alignas(128) T patches[matrix_convolution_stages][step_elements];
-    alignas(128) T weights[matrix_convolution_stages][step_elements];
+    alignas(128) T patches[matrix_convolution_stages][matrix_convolution_tile * matrix_convolution_depth];
+    alignas(128) T weights[matrix_convolution_stages][tile_outputs * matrix_convolution_depth];
   } steps;
   struct {
     float sums[matrix_convolution_threads / 32][16][matrix_convolution_warp_outputs + 8];
@@ -57,20 +55,22 @@ LTXMEM_DEVICE int matrix_convolution_place(int row, int piece) {
   return row * matrix_convolution_depth + ((piece ^ (row / 2 % 4)) * 8);
 }
 
-/// The same on the matrix units: a block computes a tile of 128 positions by 128 outputs, a warp 64 by 32 of them. The
-/// depth of the product, channels of the first tap, then of the next one, goes by in steps of 32, two of them on their
-/// way while one is used; a 16-byte piece lies within one tap and is copied from where that tap looks, or is zeros.
+/// The same on the matrix units: a block computes a tile of 128 positions by 128 outputs, a warp 64 by 32 of them; or
+/// by 64 outputs, a warp 32 by 32. The depth of the product, channels of the first tap, then of the next one, goes by
+/// in steps of 32, two of them on their way while one is used; a 16-byte piece lies within one tap and is copied from
+/// where that tap looks, or is zeros.
 ///
 /// Shapes    bf16 or f16; channels a multiple of 8, rows of x at multiples of 16 bytes, rows of y and of the residual
-///           anywhere; grid ceil(positions / 128) ceil((end - begin) / 128), outputs fastest, so that neighbours read
-///           the same patches; block matrix_convolution_threads
-/// Memory    loads, for each block, 2 channels for each tap of a position that does not see zeros, 2 taps channels and
-///           twice the bias for each output, and 4 for each thread with a scale; the residual once; stores 2 bytes for
-///           each output. Shared sizeof(MatrixConvolutionShared), 49,152
+///           anywhere; grid ceil(positions / 128) ceil((end - begin) / tile_outputs), outputs fastest, so that
+///           neighbours read the same patches; block matrix_convolution_threads
+/// Memory    loads, for each block, 2 channels for each tap of a position that does not see zeros, 2 taps channels for
+///           each output, its bias for each warp that has it, 256 / tile_outputs, and 4 for each thread with a scale;
+///           the residual once; stores 2 bytes for each output. Shared sizeof(MatrixConvolutionShared), 49,152 or
+///           36,864
 /// Cost      an mma of 16 x 8 x 16 for every 16 positions, 8 outputs and 16 of the depth of whole tiles and steps
 /// Numerics  fp32 sums over blocks of 16 of the depth, in its order: the bits of an output follow from its patch and
 ///           weights alone, wherever tiles and groups of outputs begin; one rounding to T
-template <class T, class Places>
+template <class T, class Places, int tile_outputs>
 requires(std::same_as<T, bfloat16> ||
          std::same_as<T, half>) __global__ void __launch_bounds__(matrix_convolution_threads, 2)
     matrix_convolution(const __grid_constant__ ConvolutionKernelArguments<Places> a, const WeightPanel<const T> panel) {
@@ -78,7 +78,8 @@ requires(std::same_as<T, bfloat16> ||
   constexpr int pieces = matrix_convolution_depth / 8;
   constexpr int loaded_rows = matrix_convolution_threads / pieces;  // by all threads at once
   constexpr int each = tile / loaded_rows;
-  constexpr int warps_across = tile / matrix_convolution_warp_outputs;
+  constexpr int each_weight = tile_outputs / loaded_rows;
+  constexpr int warps_across = tile_outputs / matrix_convolution_warp_outputs;
   constexpr int warp_positions = tile * warps_across / (matrix_convolution_threads / 32);
   constexpr int bands = warp_positions / 16;
   constexpr int columns = matrix_convolution_warp_outputs / 16;
@@ -86,15 +87,15 @@ requires(std::same_as<T, bfloat16> ||
                 "matrix convolution: rows of steps are swizzled as half a set of banks");
   static_assert(matrix_convolution_stages == 3, "matrix convolution: waits leave one step on its way");
   static_assert(matrix_convolution_warp_outputs == 32, "matrix convolution: a lane finishes one output of each row");
-  static_assert(sizeof(MatrixConvolutionShared<T>) == matrix_convolution_shared_bytes);
-  auto& shared = dynamic_shared<MatrixConvolutionShared<T>>();
+  static_assert(sizeof(MatrixConvolutionShared<T, tile_outputs>) == matrix_convolution_shared_bytes(tile_outputs));
+  auto& shared = dynamic_shared<MatrixConvolutionShared<T, tile_outputs>>();
   const int warp = static_cast<int>(threadIdx.x / 32);
   const int lane = static_cast<int>(threadIdx.x % 32);
   const int warp_row = warp / warps_across * warp_positions;
   const int warp_column = warp % warps_across * matrix_convolution_warp_outputs;
-  const std::int64_t tiles_across = (panel.end - panel.begin + tile - 1) / tile;
+  const std::int64_t tiles_across = (panel.end - panel.begin + tile_outputs - 1) / tile_outputs;
   const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) / tiles_across * tile;
-  const std::int64_t first_output = panel.begin + static_cast<std::int64_t>(blockIdx.x) % tiles_across * tile;
+  const std::int64_t first_output = panel.begin + static_cast<std::int64_t>(blockIdx.x) % tiles_across * tile_outputs;
   const std::int64_t depth = a.taps * a.channels;
 
   // Loading, a thread takes the same piece of every loaded_rows-th row of both tiles: `channel` of `tap`.
@@ -118,6 +119,10 @@ requires(std::same_as<T, bfloat16> ||
       const int to = matrix_convolution_place(row + i * loaded_rows, piece);
       const bool seen = patch[i] != nullptr;
       cp_async_16(shared.steps.patches[stage] + to, seen ? patch[i] + channel : panel.rows, seen);
+    }
+#pragma unroll
+    for (int i = 0; i < each_weight; ++i) {
+      const int to = matrix_convolution_place(row + i * loaded_rows, piece);
       const bool present = tap < a.taps && first_output + row + i * loaded_rows < panel.end;
       cp_async_16(shared.steps.weights[stage] + to, present ? weights + i * loaded_rows * depth : panel.rows, present);
     }
