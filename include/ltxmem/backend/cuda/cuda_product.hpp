@@ -77,11 +77,14 @@ class Products {
     const Layout c(product.result, product.outputs, product.tokens, adds ? product.c_stride : product.y_stride);
     const float beta = adds ? 1.0F : 0.0F;
     const bool on_device = product.factors != nullptr;
-    check("cublasLtMatmul",
-          cublasLtMatmul(handle_, description.get(), on_device ? product.factors : &product.alpha, product.weight,
-                         weight.get(), product.x, x.get(), on_device ? product.factors + 1 : &beta,
-                         adds ? product.c : product.y, c.get(), product.y, y.get(), &algorithm, workspace,
-                         product_workspace_bytes, stream));
+    const cublasStatus_t status = cublasLtMatmul(
+        handle_, description.get(), on_device ? product.factors : &product.alpha, product.weight, weight.get(),
+        product.x, x.get(), on_device ? product.factors + 1 : &beta, adds ? product.c : product.y, c.get(), product.y,
+        y.get(), &algorithm, workspace, product_workspace_bytes, stream);
+    // The library only sees that a device on which something failed before will not go on; the runtime knows what it
+    // was.
+    if (status == CUBLAS_STATUS_EXECUTION_FAILED) check("cublasLtMatmul", cudaStreamSynchronize(stream));
+    check("cublasLtMatmul", status);
   }
 
  private:
