@@ -45,7 +45,7 @@ struct Surroundings {
   std::string after{};            ///< when this text has been seen in the messages,
   double after_work_s = 0;        ///< and it has used so many seconds of processor time
   std::string standard_output{};  ///< a file instead of a pipe, when not empty
-  std::chrono::seconds limit{60};  ///< a program that takes longer is killed
+  std::chrono::seconds limit{300};  ///< a program that takes longer is killed; busy machines take their time
   /// Called again and again while it runs, with what it has said so far.
   std::function<void(pid_t process, const std::string& messages)> meanwhile{};
 };
