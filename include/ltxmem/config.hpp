@@ -34,3 +34,10 @@
 #else
 #define LTXMEM_X86_TARGETS 0
 #endif
+
+/// Whether single functions can be told not to make fused multiply-adds of products and sums.
+#if LTXMEM_X86_TARGETS && !defined(__clang__)
+#define LTXMEM_WITHOUT_CONTRACTION 1
+#else
+#define LTXMEM_WITHOUT_CONTRACTION 0
+#endif

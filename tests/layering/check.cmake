@@ -36,6 +36,7 @@ set(foreign
   "(^|/)onednn_[^/]*$ includes (dlfcn|sys/mman)\\.h"
   "(^|/)highway_[^/]*$ includes hwy/.*"
   "(^|/)amx_[^/]*$ includes (cpuid|immintrin|unistd|sys/syscall)\\.h"
+  "(^|/)avx512_[^/]*$ includes immintrin\\.h"
   "(^|/)sse2_[^/]*$ includes emmintrin\\.h"
   "(^|/)mpi_[^/]*$ includes mpi\\.h"
   "(^|/)nccl_[^/]*$ includes nccl\\.h"

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "backend/cpu/norm_reference.hpp"
+#include "backend/cpu/rounded_by_software.hpp"
 #include "support/catch.hpp"
 #include "support/numbers.hpp"
 
@@ -199,6 +200,28 @@ TEST_CASE("a head norm gives the same bits for every thread count and cut") {
     cpu::head_norm(pool, matrix(parts, c.width()).rows(begin, count), part);
   }
   CHECK(parts == whole);
+}
+
+TEST_CASE("a head norm in bfloat16 has the same bits on every processor") {
+  for (std::int64_t head_dim = 2; head_dim <= 1100; head_dim += head_dim < 136 ? 2 : 482) {
+    for (const RotaryLayout layout : {RotaryLayout::split, RotaryLayout::interleaved}) {
+      for (const std::int64_t axes : {1, 2, 3, 5}) {
+        HeadCase c;
+        c.tokens = 3;
+        c.heads = 3;
+        c.head_dim = head_dim;
+        c.axes = axes;
+        c.arguments.rotary.layout = layout;
+        c.arguments.rotary.identity_slots = head_dim % 3 == 0 ? 1 : 0;
+        c.fill();
+        for (std::size_t i = 0; i < c.weight.size(); i += 5) c.weight[i] *= 1e-38F;
+        const auto x = random_values<bfloat16>(c.tokens * c.width(), 32);
+        const auto here = run_head_norm(x, c);
+        const test::RoundedBySoftware software;
+        REQUIRE(test::same_bits(run_head_norm(x, c), here));
+      }
+    }
+  }
 }
 
 TEMPLATE_TEST_CASE("groups of heads with the factors of whole rows have the bits of the whole head norm", "", float,

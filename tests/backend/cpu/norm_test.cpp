@@ -6,12 +6,14 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
-#include <cstring>
 #include <limits>
 #include <string>
 #include <vector>
 
 #include "backend/cpu/norm_reference.hpp"
+#include "backend/cpu/rounded_by_software.hpp"
+#include "ltxmem/core/tensor.hpp"
+#include "ltxmem/memory/host_resource.hpp"
 #include "support/catch.hpp"
 #include "support/numbers.hpp"
 #include "support/sparse_memory.hpp"
@@ -175,19 +177,49 @@ TEST_CASE("a row norm gives the same bits for every thread count, cut and row st
 }
 
 TEMPLATE_TEST_CASE("a row norm written past the caches has the bits of its parts", "", float, bfloat16) {
-  constexpr std::int64_t channels = 1021;  // rows begin at every address that an element may have
-  constexpr std::int64_t rows = static_cast<std::int64_t>(cpu::streamed_bytes / sizeof(TestType)) / channels + 1;
+  // Rows begin at every address that an element may have, or all at the beginning of a line.
+  const std::int64_t channels = GENERATE(1021, 1024);
+  const auto activation = GENERATE(Activation::none, Activation::silu);
+  const std::int64_t rows = static_cast<std::int64_t>(cpu::streamed_bytes / sizeof(TestType)) / channels + 1;
   const auto x = random_values<TestType>(rows * channels, 16);
   const auto shift = random_values<float>(channels, 17);
-  const NormArguments<TestType> arguments{.shift = {matrix(shift, channels), {}}};
-  const auto whole = run_norm(matrix(x, channels), arguments);
+  const NormArguments<TestType> arguments{.shift = {matrix(shift, channels), {}}, .activation = activation};
   ThreadPool pool(2);
+  HostResource host;
+  Tensor<TestType, 2> aligned(host, {rows, channels});
+  cpu::norm(pool, matrix(x, channels), arguments, aligned.view());
+  const std::vector<TestType> whole(aligned.view().data(), aligned.view().data() + x.size());
   std::vector<TestType> parts(x.size());
   for (std::int64_t begin = 0; begin < rows; begin += 4096) {
     const std::int64_t count = std::min<std::int64_t>(4096, rows - begin);
     cpu::norm(pool, matrix(x, channels).rows(begin, count), arguments, matrix(parts, channels).rows(begin, count));
   }
-  CHECK(std::memcmp(whole.data(), parts.data(), whole.size() * sizeof(TestType)) == 0);
+  CHECK(test::same_bits(whole, parts));
+}
+
+TEST_CASE("a row norm in bfloat16 has the same bits on every processor") {
+  for (std::int64_t channels = 1; channels <= 1030; channels += channels < 66 ? 1 : 241) {
+    auto x = random_values<bfloat16>(5 * channels, 19);
+    x.front() = bfloat16(1e-39F);
+    const auto weight = random_values<float>(channels, 20);
+    auto shift = random_values<float>(channels, 21);
+    for (std::size_t c = 0; c < shift.size(); c += 3) shift[c] *= 1e-38F;  // of some sums, and more subnormal numbers
+    const auto residual = random_values<bfloat16>(5 * channels, 22);
+    for (const NormKind kind : {NormKind::none, NormKind::rms, NormKind::layer}) {
+      for (const Activation activation : {Activation::none, Activation::silu}) {
+        NormArguments<bfloat16> arguments;
+        arguments.kind = kind;
+        arguments.weight = line(weight);
+        arguments.shift = {matrix(std::as_const(shift), channels), {}};
+        arguments.activation = activation;
+        if (activation == Activation::silu) arguments.residual = matrix(residual, channels);
+        if (channels % 2 == 0) arguments.weight_offset = -1.0F;
+        const auto here = run_norm(matrix(std::as_const(x), channels), arguments);
+        const test::RoundedBySoftware software;
+        REQUIRE(test::same_bits(run_norm(matrix(std::as_const(x), channels), arguments), here));
+      }
+    }
+  }
 }
 
 TEST_CASE("a row norm of one row keeps what is not a number and what is not finite") {

@@ -3,12 +3,12 @@
 #pragma once
 
 #include <algorithm>
-#include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <type_traits>
 
+#include "ltxmem/backend/cpu/avx512_bfloat16.hpp"
+#include "ltxmem/backend/cpu/sse2_stream.hpp"
 #include "ltxmem/backend/operations.hpp"
 #include "ltxmem/config.hpp"
 #include "ltxmem/core/dtype.hpp"
@@ -26,73 +26,49 @@ inline constexpr std::int64_t run_length = 512;
 
 template <class T>
 void widen(const T* from, std::int64_t count, float* to) {
+  if constexpr (std::is_same_v<T, bfloat16>) {
+    if (rounds_bfloat16) return widen_run(from, count, to);
+  }
   for (std::int64_t i = 0; i < count; ++i) to[i] = static_cast<float>(from[i]);
 }
 
 template <class T>
 void narrow(const float* from, std::int64_t count, T* to) {
+  if constexpr (std::is_same_v<T, bfloat16>) {
+    if (rounds_bfloat16) return round_run(from, count, to);
+  }
   for (std::int64_t i = 0; i < count; ++i) to[i] = static_cast<T>(from[i]);
 }
 
-// Two neighbouring bfloat16 in one word are two floats after a shift and a mask, where vectors of neighbours take five
-// instructions. Loops over bfloat16 take pairs therefore, and floats that accompany a run have its even places before
-// its odd ones.
-
-/// Whether a run of so many T is taken in pairs.
-template <class T>
-constexpr bool in_pairs(std::int64_t count) {
-  return std::is_same_v<T, bfloat16> && std::endian::native == std::endian::little && count % 2 == 0;
-}
-
-struct FloatPair {
-  float even;
-  float odd;
-};
-
-inline FloatPair widen_pair(const bfloat16* from) {
-  std::uint32_t word = 0;
-  std::memcpy(&word, from, sizeof word);
-  return {std::bit_cast<float>(word << 16), std::bit_cast<float>(word & 0xffff0000U)};
-}
-
-inline void narrow_pair(float even, float odd, bfloat16* to) {
-  const std::uint32_t word = std::uint32_t{bfloat16(even).bits} | std::uint32_t{bfloat16(odd).bits} << 16;
-  std::memcpy(static_cast<void*>(to), &word, sizeof word);
-}
-
-inline void narrow_pair(float even, float odd, float* to) {
-  to[0] = even;
-  to[1] = odd;
-}
-
-/// Brings floats that accompany a run of T into its order.
-template <class T>
-void order(const float* from, std::int64_t count, float* to) {
-  const bool pairs = in_pairs<T>(count);
-  const std::int64_t half = count / 2;
-  for (std::int64_t i = 0; i < half; ++i) {
-    to[pairs ? i : 2 * i] = from[2 * i];
-    to[pairs ? half + i : 2 * i + 1] = from[2 * i + 1];
+/// to[i] = To(fn(float(from[i]), i)); to may be from. What goes past the caches, at most run_length elements, is seen
+/// by other threads after stream_fence.
+template <class From, class To, class Fn>
+void transform_run(const From* from, std::int64_t count, To* to, const Fn& fn, bool past_caches = false) {
+  if (past_caches && (!std::is_same_v<To, bfloat16> || !rounds_bfloat16 || elements_before_line(to) != 0)) {
+    alignas(To) std::byte staged[static_cast<std::size_t>(run_length) * sizeof(To)];
+    transform_run(from, count, reinterpret_cast<To*>(staged), fn);
+    return stream_run(reinterpret_cast<const To*>(staged), count, to);
   }
-  if (count % 2 != 0) to[count - 1] = from[count - 1];
-}
-
-/// to[i] = fn(from[i], place of what accompanies i), rounded to Out; to may be from.
-template <class T, class Out, class Fn>
-void transform_run(const T* from, std::int64_t count, Out* to, const Fn& fn) {
-  if constexpr (in_pairs<T>(0)) {
-    if (in_pairs<T>(count)) {
-      const std::int64_t half = count / 2;
-      LTXMEM_INDEPENDENT_ITERATIONS
-      for (std::int64_t i = 0; i < half; ++i) {
-        const auto [even, odd] = widen_pair(from + 2 * i);
-        narrow_pair(fn(even, i), fn(odd, half + i), to + 2 * i);
-      }
+  if constexpr (std::is_same_v<To, bfloat16>) {
+    if (rounds_bfloat16) {
+      const auto block = [&](std::int64_t begin, std::int64_t length) {
+        float values[rounded_floats];
+        if constexpr (std::is_same_v<From, bfloat16>) {
+          widen_run(from + begin, length, values);
+        } else {
+          for (std::int64_t i = 0; i < length; ++i) values[i] = static_cast<float>(from[begin + i]);
+        }
+        for (std::int64_t i = 0; i < length; ++i) values[i] = fn(values[i], begin + i);
+        round_run(values, length, to + begin, past_caches);
+      };
+      std::int64_t i = 0;
+      for (; i + rounded_floats <= count; i += rounded_floats) block(i, rounded_floats);
+      if (i < count) block(i, count - i);
       return;
     }
   }
   LTXMEM_INDEPENDENT_ITERATIONS
-  for (std::int64_t i = 0; i < count; ++i) to[i] = static_cast<Out>(fn(static_cast<float>(from[i]), i));
+  for (std::int64_t i = 0; i < count; ++i) to[i] = static_cast<To>(fn(static_cast<float>(from[i]), i));
 }
 
 /// Elements [begin, begin + count) of a weight vector.
@@ -113,18 +89,30 @@ inline void check_row_numbers(const char* operation, const char* what, const Tok
 
 namespace detail {
 
-/// Flattened: everything that fn calls, down to its loops over elements, is compiled for this function's target.
+// Flattened: everything that fn calls, down to its loops over elements, is compiled for the target of the function.
+
 template <class Fn>
 [[gnu::target("avx2"), gnu::flatten]] void with_avx2(const Fn& fn) {
   fn();
 }
 
+#if LTXMEM_WITHOUT_CONTRACTION
+template <class Fn>
+[[gnu::target(LTXMEM_BFLOAT16_TARGET ",prefer-vector-width=512"), gnu::optimize("fp-contract=off"), gnu::flatten]] void
+with_avx512(const Fn& fn) {
+  fn();
+}
+#endif
+
 }  // namespace detail
 
-/// Calls fn, compiled for wider vectors than the program's where the processor has them. Without fused multiply-adds:
-/// bits are those of any other processor.
+/// Calls fn, compiled for wider vectors than the program's where the processor has them. Without fused multiply-adds,
+/// so that bits are those of any other processor: AVX2 does not have them, with AVX-512 the compiler is told.
 template <class Fn>
 void with_wide_vectors(const Fn& fn) {
+#if LTXMEM_WITHOUT_CONTRACTION
+  if (rounds_bfloat16) return detail::with_avx512(fn);
+#endif
   static const bool avx2 = __builtin_cpu_supports("avx2") != 0;
   if (avx2) return detail::with_avx2(fn);
   fn();

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 
 #include "ltxmem/backend/checks.hpp"
 #include "ltxmem/backend/cpu/elementwise.hpp"
@@ -12,7 +13,7 @@
 #include "ltxmem/backend/operations.hpp"
 #include "ltxmem/math/rope.hpp"
 
-/// Norms of queries and keys with their rotary embedding on the processor: bound by memory, or by rounding bfloat16.
+/// Norms of queries and keys with their rotary embedding on the processor: bound by memory.
 ///
 /// Memory    buffers on the threads' stacks only
 /// Numerics  statistics as in norm.hpp; one rounding to T
@@ -21,35 +22,43 @@ namespace ltxmem::cpu {
 
 namespace detail {
 
-/// Cosines and sines of slots [begin, begin + count) of one token, in pairs (see order) or as they come. Where `before`
-/// is a token and not -1 they are that token's so far: only axes on which the two stand apart are looked up.
-inline void slot_angles(const RotaryTable& rotary, std::int64_t token, std::int64_t before, std::int64_t begin,
-                        std::int64_t count, bool pairs, float* cosine, float* sine) {
+/// to[i] = from[i % axes][i / axes], in whole vectors because the compiler knows the number of axes.
+template <std::int64_t axes>
+void interleave(const float* const* from, std::int64_t count, float* to) {
+  const std::int64_t steps = count / axes;
+  LTXMEM_INDEPENDENT_ITERATIONS
+  for (std::int64_t i = 0; i < steps; ++i) {
+    for (std::int64_t axis = 0; axis < axes; ++axis) to[i * axes + axis] = from[axis][i];
+  }
+  for (std::int64_t i = steps * axes; i < count; ++i) to[i] = from[i % axes][steps];
+}
+
+/// Cosines and sines of slots [begin, begin + count) of one token.
+inline void slot_angles(const RotaryTable& rotary, std::int64_t token, std::int64_t begin, std::int64_t count,
+                        float* cosine, float* sine) {
   const std::int64_t still = std::clamp<std::int64_t>(rotary.identity_slots - begin, 0, count);
-  const auto place = [&](std::int64_t slot) { return pairs ? slot / 2 + slot % 2 * (count / 2) : slot; };
-  for (std::int64_t slot = 0; slot < still && before < 0; ++slot) {
-    cosine[place(slot)] = 1.0F;
-    sine[place(slot)] = 0.0F;
-  }
+  std::fill_n(cosine, still, 1.0F);
+  std::fill_n(sine, still, 0.0F);
   const std::int64_t axes = rotary.coordinate.extent(1);
-  const std::int64_t phases = pairs ? 2 : 1;  // every second slot of an axis lies in the same half
-  for (std::int64_t first = still; first < std::min(count, still + axes); ++first) {
-    const std::int64_t index = begin + first - rotary.identity_slots;
-    const std::int64_t row = rotary.coordinate(token, index % axes);
-    if (before >= 0 && rotary.coordinate(before, index % axes) == row) continue;
-    for (std::int64_t phase = 0; phase < phases; ++phase) {
-      const float* cosines = rotary.cosine.data() + row * rotary.cosine.stride(0) + index / axes + phase;
-      const float* sines = rotary.sine.data() + row * rotary.sine.stride(0) + index / axes + phase;
-      const std::int64_t slot = first + phase * axes;
-      const std::int64_t slots = ceil_div(std::max<std::int64_t>(count - slot, 0), phases * axes);
-      float* to_cosine = cosine + place(slot);
-      float* to_sine = sine + place(slot);
-      for (std::int64_t i = 0; i < slots; ++i) {
-        to_cosine[i * axes] = cosines[i * phases];
-        to_sine[i * axes] = sines[i * phases];
-      }
+  const auto look_up = [&](const TensorView<const float, 2>& table, std::int64_t slots, float* to) {
+    // Every axes-th slot stands for the next frequency of the same axis.
+    const auto frequencies = [&](std::int64_t slot) {
+      const std::int64_t index = begin + still - rotary.identity_slots + slot;
+      return table.data() + rotary.coordinate(token, index % axes) * table.stride(0) + index / axes;
+    };
+    constexpr std::int64_t video_axes = 3;
+    if (axes == video_axes && slots >= axes) {
+      const float* from[video_axes];
+      for (std::int64_t axis = 0; axis < axes; ++axis) from[axis] = frequencies(axis);
+      return interleave<video_axes>(from, slots, to);
     }
-  }
+    for (std::int64_t first = 0; first < std::min(axes, slots); ++first) {
+      const float* from = frequencies(first);
+      for (std::int64_t slot = first; slot < slots; slot += axes) to[slot] = *from++;
+    }
+  };
+  look_up(rotary.cosine, count - still, cosine + still);
+  look_up(rotary.sine, count - still, sine + still);
 }
 
 /// Throws ShapeError unless every token stands at a row of the tables on every axis.
@@ -115,8 +124,7 @@ class HeadNormItem {
   void scale_head(std::int64_t head) {
     for (std::int64_t begin = 0; begin < head_dim_; begin += run_length) {
       const std::int64_t run = std::min(run_length, head_dim_ - begin);
-      widen_weight(head, begin, run, staged_);
-      order<T>(staged_, run, weight_);
+      widen_weight(head, begin, run, weight_);
       for (std::int64_t n = 0; n < x_.extent(0); ++n) {
         T* elements = row(n) + head * head_dim_ + begin;
         transform_run(elements, run, elements,
@@ -128,36 +136,29 @@ class HeadNormItem {
   /// Slots [begin, begin + run) of some heads. Several heads are whole ones: their slots follow one another.
   void rotate_heads(std::int64_t head, std::int64_t heads, std::int64_t begin, std::int64_t run) {
     const RotaryTable& rotary = arguments_.rotary;
-    const std::int64_t count = heads * run;
-    const bool pairs = split_ && in_pairs<T>(run);
-    const std::int64_t odd = pairs ? count / 2 : 0;
     for (std::int64_t h = 0; h < heads; ++h) {
-      float* low = weight_ + (pairs ? h * run / 2 : h * run);
+      float* low = weight_ + h * run;
       float* high = low + run_length;
       if (split_) {
-        widen_weight(head + h, begin, run, staged_);
-        widen_weight(head + h, begin + head_dim_ / 2, run, staged_ + run);
+        widen_weight(head + h, begin, run, low);
+        widen_weight(head + h, begin + head_dim_ / 2, run, high);
       } else {
         widen_weight(head + h, 2 * begin, 2 * run, staged_);
-      }
-      for (std::int64_t r = 0; r < run; ++r) {
-        const std::int64_t place = pairs ? r / 2 + r % 2 * odd : r;
-        low[place] = staged_[split_ ? r : 2 * r];
-        high[place] = staged_[split_ ? run + r : 2 * r + 1];
+        for (std::int64_t r = 0; r < run; ++r) {
+          low[r] = staged_[2 * r];
+          high[r] = staged_[2 * r + 1];
+        }
       }
     }
     for (std::int64_t n = 0; n < x_.extent(0); ++n) {
-      slot_angles(rotary, n, n - 1, (rotary.per_head ? 0 : rotary.first_slot + head * head_dim_ / 2) + begin, count,
-                  pairs, cosine_, sine_);
+      slot_angles(rotary, n, (rotary.per_head ? 0 : rotary.first_slot + head * head_dim_ / 2) + begin, heads * run,
+                  cosine_, sine_);
       for (std::int64_t h = 0; h < heads; ++h) {
         T* elements = row(n) + (head + h) * head_dim_ + (split_ ? begin : 2 * begin);
-        const float by = factors_[n];
-        if (pairs) {
-          rotate_pairs(elements, run, by, h * run / 2, odd);
-        } else if (split_) {
-          rotate<1>(elements, elements + head_dim_ / 2, run, by, h * run);
+        if (split_) {
+          rotate<1>(elements, elements + head_dim_ / 2, run, factors_[n], h * run);
         } else {
-          rotate<2>(elements, elements + 1, run, by, h * run);
+          rotate<2>(elements, elements + 1, run, factors_[n], h * run);
         }
       }
     }
@@ -172,8 +173,21 @@ class HeadNormItem {
 
   template <std::int64_t step>
   void rotate(T* low, T* high, std::int64_t count, float by, std::int64_t place) const {
+    std::int64_t i = 0;
+    if constexpr (step == 1 && std::is_same_v<T, bfloat16>) {
+      const std::int64_t blocks = rounds_bfloat16 ? count / rounded_floats : 0;
+      for (; i < blocks * rounded_floats; i += rounded_floats) {
+        float a[rounded_floats];
+        float b[rounded_floats];
+        widen_run(low + i, rounded_floats, a);
+        widen_run(high + i, rounded_floats, b);
+        for (std::int64_t k = 0; k < rounded_floats; ++k) turn(a[k], b[k], by, place + i + k);
+        round_run(a, rounded_floats, low + i);
+        round_run(b, rounded_floats, high + i);
+      }
+    }
     LTXMEM_INDEPENDENT_ITERATIONS
-    for (std::int64_t i = 0; i < count; ++i) {
+    for (; i < count; ++i) {
       float a = static_cast<float>(low[i * step]);
       float b = static_cast<float>(high[i * step]);
       turn(a, b, by, place + i);
@@ -182,30 +196,15 @@ class HeadNormItem {
     }
   }
 
-  void rotate_pairs(T* elements, std::int64_t run, float by, std::int64_t place, std::int64_t odd) const {
-    if constexpr (in_pairs<T>(0)) {
-      T* partners = elements + head_dim_ / 2;
-      LTXMEM_INDEPENDENT_ITERATIONS
-      for (std::int64_t i = 0; i < run / 2; ++i) {
-        auto [a0, a1] = widen_pair(elements + 2 * i);
-        auto [b0, b1] = widen_pair(partners + 2 * i);
-        turn(a0, b0, by, place + i);
-        turn(a1, b1, by, place + i + odd);
-        narrow_pair(a0, a1, elements + 2 * i);
-        narrow_pair(b0, b1, partners + 2 * i);
-      }
-    }
-  }
-
   TensorView<T, 2> x_;
   const HeadNormArguments& arguments_;
   std::int64_t head_dim_;
   bool split_;
   float factors_[most_norm_rows];
-  float weight_[2 * run_length];  ///< of the first elements of pairs, then of their partners
-  float cosine_[run_length];
-  float sine_[run_length];
-  float staged_[2 * run_length];
+  alignas(64) float weight_[2 * run_length];  ///< of the first elements of pairs, then of their partners
+  alignas(64) float cosine_[run_length];
+  alignas(64) float sine_[run_length];
+  alignas(64) float staged_[2 * run_length];
 };
 
 }  // namespace detail
@@ -219,8 +218,7 @@ void head_norm(ThreadPool& pool, TensorView<T, 2> x, const HeadNormArguments& ar
   ltxmem::detail::check_head_norm(x, arguments);
   detail::check_coordinates(arguments.rotary);
   if (x.empty()) return;
-  const std::int64_t width = x.extent(1);
-  const std::int64_t item_rows = detail::norm_rows_per_item(width);
+  const std::int64_t item_rows = detail::norm_rows_per_item(x, pool);
   pool.parallel_for(ceil_div(x.extent(0), item_rows), [&](std::int64_t item, int) {
     with_wide_vectors([&] {
       const std::int64_t first = item * item_rows;
@@ -240,7 +238,7 @@ template <Element T>
 void head_norm_factors(ThreadPool& pool, TensorView<const T, 2> x, float eps, TensorView<float, 1> factors) {
   ltxmem::detail::check_head_norm_factors(x, factors);
   const std::int64_t width = x.extent(1);
-  const std::int64_t item_rows = detail::norm_rows_per_item(width);
+  const std::int64_t item_rows = detail::norm_rows_per_item(x, pool);
   pool.parallel_for(ceil_div(x.extent(0), item_rows), [&](std::int64_t item, int) {
     const std::int64_t first = item * item_rows;
     for (std::int64_t token = first; token < std::min(first + item_rows, x.extent(0)); ++token) {

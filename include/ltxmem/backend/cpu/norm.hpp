@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <utility>
 
@@ -24,11 +25,13 @@ namespace detail {
 
 inline constexpr std::int64_t most_norm_rows = 256;
 
-/// Rows that one work item takes: enough elements to be worth handing out. Rows are independent, so this changes no
-/// bit.
-inline std::int64_t norm_rows_per_item(std::int64_t channels) {
-  constexpr std::int64_t elements = 32768;
-  return std::clamp<std::int64_t>(elements / std::max<std::int64_t>(channels, 1), 1, most_norm_rows);
+/// Rows that one work item takes: 128 KiB, which stay in a second-level cache from the first pass to the second, or
+/// fewer where threads would have nothing to do. Rows are independent, so this changes no bit.
+template <class T>
+std::int64_t norm_rows_per_item(const TensorView<T, 2>& x, const ThreadPool& pool) {
+  constexpr auto elements = static_cast<std::int64_t>((std::size_t{128} << 10) / sizeof(T));
+  const std::int64_t fitting = elements / std::max<std::int64_t>(x.extent(1), 1);
+  return std::clamp<std::int64_t>(std::min(fitting, ceil_div(x.extent(0), pool.threads())), 1, most_norm_rows);
 }
 
 struct RowStatistics {
@@ -78,7 +81,7 @@ void norm(ThreadPool& pool, TensorView<const T, 2> x, const NormArguments<T>& ar
   check_row_numbers("norm", "shift", arguments.shift);
   if (x.empty()) return;
   const std::int64_t channels = x.extent(1);
-  const std::int64_t item_rows = detail::norm_rows_per_item(channels);
+  const std::int64_t item_rows = detail::norm_rows_per_item(x, pool);
   const bool streams = x.data() != y.data() && byte_count<T>(y.extents()) >= streamed_bytes;
 
   // A run of channels of all rows of an item, then the next one: what rows share is made ready once.
@@ -86,54 +89,48 @@ void norm(ThreadPool& pool, TensorView<const T, 2> x, const NormArguments<T>& ar
     const std::int64_t first = item * item_rows;
     const std::int64_t count = std::min(item_rows, x.extent(0) - first);
     detail::RowStatistics statistics[detail::most_norm_rows];
-    float weight[run_length];
-    float gain[run_length];
-    float shift[run_length];
-    float values[run_length];
-    T staged[run_length];
+    alignas(64) float weight[run_length];
+    alignas(64) float scaled[run_length];
+    alignas(64) float no_shift[run_length];
+    alignas(64) float values[run_length];
     for (std::int64_t n = 0; n < count; ++n) {
       const T* row = x.data() + (first + n) * x.stride(0);
       statistics[n] = detail::row_statistics(arguments.kind, row, channels, arguments.eps);
     }
+    std::fill_n(no_shift, run_length, -0.0F);  // the one addend that changes no bit
     for (std::int64_t begin = 0; begin < channels; begin += run_length) {
       const std::int64_t run = std::min(run_length, channels - begin);
       std::fill_n(weight, run, 1.0F);
       if (!arguments.weight.empty()) {
-        widen(arguments.weight, begin, run, values);
-        order<T>(values, run, weight);
+        widen(arguments.weight, begin, run, weight);
         for (std::int64_t c = 0; c < run; ++c) weight[c] += arguments.weight_offset;
       }
-      std::copy_n(weight, run, gain);
-      std::fill_n(shift, run, -0.0F);  // the one addend that changes no bit
-      const float* scale_row = nullptr;
-      const float* shift_row = nullptr;
+      const float* gain = weight;
+      const float* shift = no_shift;
+      const float* scale = nullptr;
       for (std::int64_t token = first; token < first + count; ++token) {
-        if (!arguments.scale.empty() && detail::is_next(detail::token_row(arguments.scale, token), scale_row)) {
-          order<T>(scale_row + begin, run, gain);
-          for (std::int64_t c = 0; c < run; ++c) gain[c] = weight[c] * (1.0F + gain[c]);
+        if (!arguments.scale.empty() && detail::is_next(detail::token_row(arguments.scale, token) + begin, scale)) {
+          for (std::int64_t c = 0; c < run; ++c) scaled[c] = weight[c] * (1.0F + scale[c]);
+          gain = scaled;
         }
-        if (!arguments.shift.empty() && detail::is_next(detail::token_row(arguments.shift, token), shift_row)) {
-          order<T>(shift_row + begin, run, shift);
-        }
-        const auto modulate = [&, of_row = statistics[token - first]](float value, std::int64_t c) {
+        if (!arguments.shift.empty()) shift = detail::token_row(arguments.shift, token) + begin;
+        const auto modulate = [=, of_row = statistics[token - first]](float value, std::int64_t c) {
           return (value - of_row.mean) * of_row.factor * gain[c] + shift[c];
         };
         const T* from = x.data() + token * x.stride(0) + begin;
         T* to = y.data() + token * y.stride(0) + begin;
-        if (arguments.activation != Activation::none || !arguments.residual.empty()) {
-          transform_run(from, run, values, modulate);
-          activate(arguments.activation, values, run);
-          if (!arguments.residual.empty()) {
-            const T* residual = arguments.residual.data() + token * arguments.residual.stride(0) + begin;
-            for (std::int64_t c = 0; c < run; ++c) values[c] += static_cast<float>(residual[c]);
-          }
-          narrow(values, run, to);
-        } else if (streams) {
-          transform_run(from, run, staged, modulate);
-          stream_run(staged, run, to);
-        } else {
-          transform_run(from, run, to, modulate);
+        if (arguments.activation == Activation::none && arguments.residual.empty()) {
+          transform_run(from, run, to, modulate, streams);
+          continue;
         }
+        transform_run(from, run, values, modulate);
+        activate(arguments.activation, values, run);
+        if (!arguments.residual.empty()) {
+          const T* residual = arguments.residual.data() + token * arguments.residual.stride(0) + begin;
+          for (std::int64_t c = 0; c < run; ++c) values[c] += static_cast<float>(residual[c]);
+        }
+        transform_run(
+            values, run, to, [](float value, std::int64_t) { return value; }, streams);
       }
     }
     if (streams) stream_fence();

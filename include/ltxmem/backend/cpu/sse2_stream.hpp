@@ -20,18 +20,28 @@ namespace ltxmem::cpu {
 /// and every line would be fetched from memory before it is overwritten.
 inline constexpr std::size_t streamed_bytes = std::size_t{32} << 20;
 
+inline constexpr std::size_t line_bytes = 64;
+
+/// Elements before the first one that begins a line of the cache.
+template <class T>
+std::int64_t elements_before_line(const T* to) {
+  return static_cast<std::int64_t>(-reinterpret_cast<std::uintptr_t>(to) % line_bytes / sizeof(T));
+}
+
 #if LTXMEM_X86_TARGETS
 
-/// Copies a run past the caches. Other threads see it after stream_fence of this one.
+/// Copies a run past the caches, by whole lines. Other threads see it after stream_fence of this one.
 template <class T>
 void stream_run(const T* from, std::int64_t count, T* to) {
-  constexpr auto step = static_cast<std::int64_t>(sizeof(__m128i) / sizeof(T));
-  std::int64_t i = 0;
-  for (; i < count && reinterpret_cast<std::uintptr_t>(to + i) % sizeof(__m128i) != 0; ++i) to[i] = from[i];
-  for (; i + step <= count; i += step) {
-    _mm_stream_si128(reinterpret_cast<__m128i*>(to + i), _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i)));
+  constexpr auto line = static_cast<std::int64_t>(line_bytes / sizeof(T));
+  std::int64_t i = std::min(count, elements_before_line(to));
+  std::copy_n(from, i, to);
+  for (; i + line <= count; i += line) {
+    const auto* source = reinterpret_cast<const __m128i*>(from + i);
+    auto* target = reinterpret_cast<__m128i*>(to + i);
+    for (int part = 0; part < 4; ++part) _mm_stream_si128(target + part, _mm_loadu_si128(source + part));
   }
-  for (; i < count; ++i) to[i] = from[i];
+  std::copy_n(from + i, count - i, to + i);
 }
 inline void stream_fence() {
   _mm_sfence();
