@@ -68,8 +68,8 @@ constexpr int matrix_convolution_outputs(std::int64_t outputs) {
   return outputs <= matrix_convolution_tile / 2 ? matrix_convolution_tile / 2 : matrix_convolution_tile;
 }
 constexpr std::size_t matrix_convolution_shared_bytes(int tile_outputs) {
-  return std::size_t{2} * matrix_convolution_stages * (matrix_convolution_tile + tile_outputs) *
-         matrix_convolution_depth;
+  return std::size_t{2} * matrix_convolution_stages * matrix_convolution_depth *
+         static_cast<std::size_t>(matrix_convolution_tile + tile_outputs);
 }
 static_assert(2 * (matrix_convolution_shared_bytes(matrix_convolution_tile) + 1024) <= 100 * 1024,
               "two blocks, and what the system keeps of each");
