@@ -18,4 +18,5 @@ configure_package_config_file(cmake/ltxmemConfig.cmake.in ltxmemConfig.cmake INS
 write_basic_package_version_file(ltxmemConfigVersion.cmake COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
 install(FILES "${PROJECT_BINARY_DIR}/ltxmemConfig.cmake" "${PROJECT_BINARY_DIR}/ltxmemConfigVersion.cmake"
               "${PROJECT_SOURCE_DIR}/cmake/FindDNNL.cmake" "${PROJECT_SOURCE_DIR}/cmake/FindNCCL.cmake"
+              "${PROJECT_SOURCE_DIR}/cmake/LtxmemFindLibrary.cmake"
         DESTINATION "${package_dir}")
