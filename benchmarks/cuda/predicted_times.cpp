@@ -89,7 +89,7 @@ void convolution(const bench::ConvolutionShape& shape) {
   WeightMatrix weight;
   weight.dtype = dtype_of<T>;
   weight.rows = shape.outputs;
-  weight.columns = 27 * shape.channels;
+  weight.columns = bench::cube.taps() * shape.channels;
   weight.row_stride = weight.columns;
   const ConvolutionArguments<T> arguments{.weight = weight, .geometry = bench::cube};
   const Extents<4> input{shape.frames, shape.height, shape.width, shape.channels};

@@ -238,35 +238,34 @@ TEMPLATE_TEST_CASE("head norms on a device match the reference, also with given 
   CHECK(same_bits(factored, y));
 }
 
+/// `shift`: see on_device::convolve.
+template <class T>
+void check_convolved(const Convolution<T>& c, std::int64_t shift = 0) {
+  std::vector<T> y(c.residual.size());
+  on_device::convolve<T>({c.x.data(), c.input}, c.arguments(), {y.data(), c.output()}, shift);
+  CHECK(relative_error(y, c.exact()) < convolution_tolerance<T>);
+}
+
+template <class T>
+void check_convolved(const Transposed<T>& t) {
+  std::vector<T> y(static_cast<std::size_t>(t.output_length() * t.outputs));
+  on_device::convolve_transposed<T>({t.x.data(), {t.length, t.channels}}, t.arguments,
+                                    {y.data(), {t.output_length(), t.outputs}});
+  CHECK(relative_error(y, t.exact()) < convolution_tolerance<T>);
+}
+
 TEMPLATE_TEST_CASE("convolutions on a device match their definition", "[device]", float, bfloat16, half) {
   if (!has_device()) return;
-  using T = TestType;
-  const Convolution<T> c({3, 4, 5, 6}, 5, cube);
-  std::vector<T> y(c.residual.size());
-  on_device::convolve<T>({c.x.data(), c.input}, c.arguments(), {y.data(), c.output()});
-  CHECK(relative_error(y, c.exact()) < convolution_tolerance<T>);
-  const Transposed<T> t(7, 5, 3, 4, 2, 1);
-  std::vector<T> line(static_cast<std::size_t>(t.output_length() * t.outputs));
-  on_device::convolve_transposed<T>({t.x.data(), {t.length, t.channels}}, t.arguments,
-                                    {line.data(), {t.output_length(), t.outputs}});
-  CHECK(relative_error(line, t.exact()) < convolution_tolerance<T>);
+  check_convolved(Convolution<TestType>({3, 4, 5, 6}, 5, cube));
+  check_convolved(Transposed<TestType>(7, 5, 3, 4, 2, 1));
 }
 
 TEMPLATE_TEST_CASE("convolutions whose channels are whole pieces match their definition on a device", "[device]", float,
                    bfloat16, half) {
   if (!has_device()) return;
-  using T = TestType;
-  const Convolution<T> c({2, 5, 14, 16}, 131, cube);
-  std::vector<T> y(c.residual.size());
-  for (const std::int64_t shift : {0, 4}) {
-    on_device::convolve<T>({c.x.data(), c.input}, c.arguments(), {y.data(), c.output()}, shift);
-    CHECK(relative_error(y, c.exact()) < convolution_tolerance<T>);
-  }
-  const Transposed<T> t(70, 8, 3, 4, 2, 1);
-  std::vector<T> line(static_cast<std::size_t>(t.output_length() * t.outputs));
-  on_device::convolve_transposed<T>({t.x.data(), {t.length, t.channels}}, t.arguments,
-                                    {line.data(), {t.output_length(), t.outputs}});
-  CHECK(relative_error(line, t.exact()) < convolution_tolerance<T>);
+  const Convolution<TestType> c({2, 5, 14, 16}, 131, cube);
+  for (const std::int64_t shift : {0, 4}) check_convolved(c, shift);
+  check_convolved(Transposed<TestType>(70, 8, 3, 4, 2, 1));
 }
 
 TEST_CASE("the matrix units take a convolution's weights in the type of x, and fp32 those whose x they cannot read",

@@ -150,11 +150,7 @@ TEMPLATE_TEST_CASE("convolutions agree with double precision", "[convolution][qu
 
 TEST_CASE("convolutions with every padding, strides and dilations agree with double precision", "[convolution]") {
   for (const Padding padding : {Padding::zeros, Padding::replicate, Padding::reflect}) {
-    ConvolutionGeometry geometry = cube;
-    geometry.padding = {padding, padding, padding};
-    geometry.pad_before = {2, 2, 1};
-    geometry.pad_after = {0, 1, 2};
-    check(Convolution<float>({3, 3, 5, 3}, 4, geometry), {});
+    check(Convolution<float>({3, 3, 5, 3}, 4, uneven_cube(padding, padding)), {});
   }
   check(Convolution<float>({5, 6, 7, 2}, 3, {.kernel = {2, 1, 3}, .stride = {2, 3, 1}, .dilation = {1, 2, 2}}), {});
   check(Convolution<float>(
@@ -208,11 +204,7 @@ TEMPLATE_TEST_CASE("convolutions on the matrix units agree with double precision
 
 TEST_CASE("convolutions on the matrix units see what padding, strides and dilations say", "[matrix convolution]") {
   for (const Padding padding : {Padding::zeros, Padding::replicate, Padding::reflect}) {
-    ConvolutionGeometry geometry = cube;
-    geometry.padding = {padding, padding, padding};
-    geometry.pad_before = {2, 2, 1};
-    geometry.pad_after = {0, 1, 2};
-    check_matrix(Convolution<bfloat16>({3, 3, 5, 16}, 9, geometry));
+    check_matrix(Convolution<bfloat16>({3, 3, 5, 16}, 9, uneven_cube(padding, padding)));
   }
   check_matrix(Convolution<half>({5, 6, 7, 8}, 3, {.kernel = {2, 1, 3}, .stride = {2, 3, 1}, .dilation = {1, 2, 2}}));
 }

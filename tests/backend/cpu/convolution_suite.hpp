@@ -110,6 +110,11 @@ inline constexpr double convolution_tolerance = 1.01 * test::rounding<T> + 64 * 
 
 inline constexpr ConvolutionGeometry cube{.kernel = {3, 3, 3}, .pad_before = {1, 1, 1}, .pad_after = {1, 1, 1}};
 
+/// A cube that sees more in front than behind, or the other way round.
+constexpr ConvolutionGeometry uneven_cube(Padding time, Padding space) {
+  return {.kernel = {3, 3, 3}, .pad_before = {2, 2, 1}, .pad_after = {0, 1, 2}, .padding = {time, space, space}};
+}
+
 template <class T>
 struct Transposed {
   std::int64_t length;
