@@ -18,6 +18,8 @@
 #include "ltxmem/backend/cpu/backend.hpp"
 #include "ltxmem/memory/counting_resource.hpp"
 #include "ltxmem/memory/host_resource.hpp"
+#include "shapes.hpp"
+#include "values.hpp"
 
 #if defined(LTXMEM_BENCH_ONEDNN)
 #include "ltxmem/backend/cpu/onednn_gemm.hpp"
@@ -27,49 +29,31 @@ namespace {
 
 using namespace ltxmem;
 
-struct Stage {
-  const char* name;
-  Extents<4> input;
-  std::int64_t outputs;
-};
+using bench::ConvolutionShape;
+using bench::some_values;
 
-constexpr Stage narrow{"narrow", {2, 64, 64, 16}, 16};
-constexpr Stage fine_residual{"fine_residual", {2, 32, 64, 128}, 128};
-constexpr Stage middle_residual{"middle_residual", {2, 16, 32, 512}, 512};
-constexpr Stage coarse_upsample{"coarse_upsample", {2, 8, 16, 1024}, 4096};
-
-template <class T>
-std::vector<T> some_values(std::int64_t count) {
-  std::vector<T> values(static_cast<std::size_t>(count));
-  std::uint32_t state = 1;
-  for (T& value : values) {
-    state = state * 1664525U + 1013904223U;
-    value = T((static_cast<float>(state >> 8) / 8388608.0F - 1.0F) * 0.1F);
-  }
-  return values;
-}
+constexpr ConvolutionShape narrow{"narrow", 2, 64, 64, 16, 16};
+constexpr ConvolutionShape fine_residual{"fine_residual", 2, 32, 64, 128, 128};
+constexpr ConvolutionShape middle_residual{"middle_residual", 2, 16, 32, 512, 512};
+constexpr ConvolutionShape coarse_upsample{"coarse_upsample", 2, 8, 16, 1024, 4096};
 
 /// W is the type of the stored weights.
 template <class T, class W, class Gemm>
-void convolve(benchmark::State& state, const Stage& stage) {
-  const ConvolutionGeometry geometry{.kernel = {3, 3, 3},
-                                     .pad_before = {1, 1, 1},
-                                     .pad_after = {1, 1, 1},
-                                     .padding = {Padding::replicate, Padding::zeros, Padding::zeros}};
-  const Extents<4> output{stage.input[0], stage.input[1], stage.input[2], stage.outputs};
-  const std::int64_t inner = stage.input[3] * geometry.taps();
-  const std::vector<T> x = some_values<T>(element_count(stage.input));
-  const std::vector<W> weight = some_values<W>(stage.outputs * inner);
+void convolve(benchmark::State& state, const ConvolutionShape& shape) {
+  const Extents<4> input{shape.frames, shape.height, shape.width, shape.channels};
+  const Extents<4> output{shape.frames, shape.height, shape.width, shape.outputs};
+  const std::int64_t inner = shape.channels * bench::cube.taps();
+  const std::vector<T> x = some_values<T>(element_count(input), 1, 0.1F);
+  const std::vector<W> weight = some_values<W>(shape.outputs * inner, 1, 0.1F);
   std::vector<T> y(static_cast<std::size_t>(element_count(output)));
-  const ConvolutionArguments<T> arguments{.weight = TensorView<const W, 2>(weight.data(), {stage.outputs, inner}),
-                                          .geometry = geometry};
+  const ConvolutionArguments<T> arguments{.weight = TensorView<const W, 2>(weight.data(), {shape.outputs, inner}),
+                                          .geometry = bench::cube};
   CpuBackend<Gemm> backend({.threads = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()))});
   HostResource host;
   CountingResource counting(host);
-  Arena arena(counting, backend.template convolution_workspace_bytes<T>(arguments.weight, geometry));
+  Arena arena(counting, backend.template convolution_workspace_bytes<T>(arguments.weight, bench::cube));
   for ([[maybe_unused]] auto _ : state) {
-    backend.convolve(TensorView<const T, 4>(x.data(), stage.input), arguments, TensorView<T, 4>(y.data(), output),
-                     arena);
+    backend.convolve(TensorView<const T, 4>(x.data(), input), arguments, TensorView<T, 4>(y.data(), output), arena);
     benchmark::ClobberMemory();
   }
   const auto rate = [](double amount, benchmark::Counter::OneK unit) {
@@ -83,17 +67,17 @@ void convolve(benchmark::State& state, const Stage& stage) {
 }
 
 template <class T, class W, class Gemm>
-void add(const std::string& types, const Stage& stage) {
-  benchmark::RegisterBenchmark(("convolution/" + types + "/" + stage.name).c_str(),
-                               [stage](benchmark::State& state) { convolve<T, W, Gemm>(state, stage); })
+void add(const std::string& types, const ConvolutionShape& shape) {
+  benchmark::RegisterBenchmark(("convolution/" + types + "/" + shape.name).c_str(),
+                               [shape](benchmark::State& state) { convolve<T, W, Gemm>(state, shape); })
       ->Unit(benchmark::kMillisecond)
       ->UseRealTime();
 }
 
 const bool registered = [] {
 #if defined(LTXMEM_BENCH_ONEDNN)
-  for (const Stage& stage : {narrow, fine_residual, middle_residual, coarse_upsample}) {
-    add<bfloat16, bfloat16, OneDnnGemm>("onednn/bf16", stage);
+  for (const ConvolutionShape& shape : {narrow, fine_residual, middle_residual, coarse_upsample}) {
+    add<bfloat16, bfloat16, OneDnnGemm>("onednn/bf16", shape);
   }
   add<float, float, OneDnnGemm>("onednn/f32", narrow);
   add<float, float, OneDnnGemm>("onednn/f32", fine_residual);
