@@ -125,22 +125,21 @@ void pack_phase(ThreadPool& pool, const TransposedConvolutionArguments& argument
   constexpr std::int64_t outputs = 16;
   constexpr std::int64_t channels = 32;
   const WeightMatrix& weight = arguments.weight;
-  const auto of_channel = [&]<class W>(const W*, std::int64_t channel, std::int64_t o, std::int64_t tap) {
-    const std::int64_t stored = phase + (taps - 1 - tap) * arguments.stride;
-    const std::int64_t at = channel * weight.row_stride + (begin + o) * arguments.kernel + stored;
-    W value;  // may be misaligned where it is stored
-    std::memcpy(&value, weight.data + at * std::int64_t{sizeof(W)}, sizeof(W));
-    return static_cast<T>(static_cast<float>(value));
-  };
   pool.parallel_for(ceil_div(panel.outputs, outputs), [&](std::int64_t item, int) {
     const std::int64_t end = std::min(panel.outputs, (item + 1) * outputs);
-    with_floating_type(weight.dtype, [&]<class W>(const W* type) {
+    with_floating_type(weight.dtype, [&]<class W>(const W*) {
       for (std::int64_t channel = 0; channel < weight.rows; channel += channels) {
         const std::int64_t count = std::min(channels, weight.rows - channel);
         for (std::int64_t o = item * outputs; o < end; ++o) {
           for (std::int64_t tap = 0; tap < taps; ++tap) {
+            const std::int64_t stored = (begin + o) * arguments.kernel + phase + (taps - 1 - tap) * arguments.stride;
             panel.for_each_run(o, tap * weight.rows + channel, count, [&](T* to, std::int64_t first, std::int64_t n) {
-              for (std::int64_t i = 0; i < n; ++i) to[i] = of_channel(type, channel + first + i, o, tap);
+              for (std::int64_t i = 0; i < n; ++i) {
+                W value;  // may be misaligned where it is stored
+                const std::int64_t at = (channel + first + i) * weight.row_stride + stored;
+                std::memcpy(&value, weight.data + at * std::int64_t{sizeof(W)}, sizeof(W));
+                to[i] = static_cast<T>(static_cast<float>(value));
+              }
             });
           }
         }

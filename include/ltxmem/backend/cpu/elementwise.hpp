@@ -54,7 +54,7 @@ void transform_run(const From* from, std::int64_t count, To* to, const Fn& fn, b
       const auto block = [&](std::int64_t begin, std::int64_t length) {
         float values[rounded_floats];
         if constexpr (std::is_same_v<From, bfloat16>) {
-          widen_run(from + begin, length, values);
+          widen_run(from + begin, length, values);  // by widen, which asks for every block, a tenth slower
         } else {
           for (std::int64_t i = 0; i < length; ++i) values[i] = static_cast<float>(from[begin + i]);
         }

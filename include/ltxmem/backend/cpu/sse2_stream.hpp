@@ -39,7 +39,8 @@ void stream_run(const T* from, std::int64_t count, T* to) {
   for (; i + line <= count; i += line) {
     const auto* source = reinterpret_cast<const __m128i*>(from + i);
     auto* target = reinterpret_cast<__m128i*>(to + i);
-    for (int part = 0; part < 4; ++part) _mm_stream_si128(target + part, _mm_loadu_si128(source + part));
+    for (std::size_t part = 0; part < line_bytes / sizeof(__m128i); ++part)
+      _mm_stream_si128(target + part, _mm_loadu_si128(source + part));
   }
   std::copy_n(from + i, count - i, to + i);
 }
