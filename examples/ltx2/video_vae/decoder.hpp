@@ -206,15 +206,16 @@ class VideoDecoder {
     const auto patches =
         arena.take<T>("decoder patches", stream.output.output.extents(output.turns().most(), output_.outputs()));
     const Tile tile = stream.output.output.finer(config_.patch_size);
-    const auto pixels = arena.take<float>("decoded pixels", tile.extents(frames.extent(0), frames.extent(3)));
+    const auto pixels = arena.take<float>("decoded pixels", tile.extents(1, frames.extent(3)));
+    const auto runs = pixels.reshape(
+        ltxmem::Extents<4>{1, pixels.extent(1), patches.extent(2), config_.patch_size * pixels.extent(3)});
     const Turn out = output_(backend, stream.output, x, in, {}, patches, arena);
     output.advance(backend, x, in, out);
-    if (out.frames > 0) {
-      const auto from = patches.rows(0, out.frames);
-      const auto to = pixels.rows(0, out.frames);
-      for_each_pixel(backend, "unpatchify", from, to, Unpatchify<T>{from, to, config_.patch_size});
-      const auto place = cropped(frames.rows(0, out.frames), Tile::whole(frames.extent(1), frames.extent(2)), tile);
-      copy_frames<Backend, float>(backend, to, place);
+    for (std::int64_t t = 0; t < out.frames; ++t) {
+      const ltxmem::TensorView<const T, 4> from = patches.rows(t, 1);
+      for_each_pixel(backend, "unpatchify", from, runs, Unpatchify<T>{from, runs, config_.patch_size});
+      const auto place = cropped(frames.rows(t, 1), Tile::whole(frames.extent(1), frames.extent(2)), tile);
+      copy_frames<Backend, float>(backend, pixels, place);
     }
     return out;
   }

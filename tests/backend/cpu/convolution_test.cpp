@@ -53,6 +53,7 @@ TEST_CASE("strides, dilations and odd kernels equal their definition") {
        {.kernel = {1, 1, 7}, .dilation = {1, 1, 5}, .pad_before = {0, 0, 15}, .pad_after = {0, 0, 15}}},
       {{1, 9, 11, 4}, 6, {.kernel = {1, 3, 3}, .stride = {1, 2, 2}, .pad_before = {0, 2, 0}, .pad_after = {0, 0, 1}}},
       {{5, 6, 7, 2}, 3, {.kernel = {2, 1, 3}, .stride = {2, 3, 1}, .dilation = {1, 2, 2}}},
+      {{3, 12, 9, 3}, 5, {.kernel = {2, 9, 3}, .pad_before = {0, 4, 1}, .pad_after = {1, 4, 1}}},
       {{2, 3, 4, 5}, 8, {}},
       {{1, 1, 1, 1}, 1, cube},
   };

@@ -61,10 +61,10 @@ TEST_CASE("A patch's channels count colours, then columns, then rows") {
 }
 
 TEST_CASE("Unpatchifying brings patches back as values between 0 and 1") {
-  Volume pixels({1, 8, 8, 3}, 2);
+  Volume pixels({2, 8, 12, 3}, 2);
   for (float& value : pixels.values) value *= 1.5F;  // some beyond the range
-  Volume patches({1, 2, 2, 48});
-  Volume back(pixels.extents);
+  Volume patches({2, 2, 3, 48});
+  Volume back({2, 8, 3, 12});
   Patchify<float> patchify{pixels.view(), patches.view(), 4};
   for_each_pixel(backend(), "patchify", pixels.view(), patches.view(), patchify);
   for_each_pixel(backend(), "unpatchify", patches.view(), back.view(),

@@ -153,9 +153,13 @@ float row_sum(const T* row, std::int64_t count, Term term) {
       for (std::int64_t lane = 0; lane < lanes; ++lane) sums[lane] += term(static_cast<float>(row[i + lane]));
     }
     for (std::int64_t lane = 0; i < end; ++lane, ++i) sums[lane] += term(static_cast<float>(row[i]));
-    for (std::int64_t width = lanes / 2; width > 0; width /= 2) {
+    const auto fold = [&]<std::int64_t width>() {
       for (std::int64_t lane = 0; lane < width; ++lane) sums[lane] += sums[lane + width];
-    }
+    };
+    fold.template operator()<8>();
+    fold.template operator()<4>();
+    fold.template operator()<2>();
+    fold.template operator()<1>();
     total += sums[0];
   }
   return total;

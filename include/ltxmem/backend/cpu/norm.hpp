@@ -108,29 +108,46 @@ void norm(ThreadPool& pool, TensorView<const T, 2> x, const NormArguments<T>& ar
       const float* gain = weight;
       const float* shift = no_shift;
       const float* scale = nullptr;
-      for (std::int64_t token = first; token < first + count; ++token) {
+      const auto modulation = [&](std::int64_t token) {
         if (!arguments.scale.empty() && detail::is_next(detail::token_row(arguments.scale, token) + begin, scale)) {
           for (std::int64_t c = 0; c < run; ++c) scaled[c] = weight[c] * (1.0F + scale[c]);
           gain = scaled;
         }
         if (!arguments.shift.empty()) shift = detail::token_row(arguments.shift, token) + begin;
-        const auto modulate = [=, of_row = statistics[token - first]](float value, std::int64_t c) {
+        return [=, of_row = statistics[token - first]](float value, std::int64_t c) {
           return (value - of_row.mean) * of_row.factor * gain[c] + shift[c];
         };
-        const T* from = x.data() + token * x.stride(0) + begin;
-        T* to = y.data() + token * y.stride(0) + begin;
-        if (arguments.activation == Activation::none && arguments.residual.empty()) {
-          transform_run(from, run, to, modulate, streams);
-          continue;
+      };
+      if (arguments.activation == Activation::none && arguments.residual.empty()) {
+        for (std::int64_t token = first; token < first + count; ++token) {
+          transform_run(x.data() + token * x.stride(0) + begin, run, y.data() + token * y.stride(0) + begin,
+                        modulation(token), streams);
         }
-        transform_run(from, run, values, modulate);
-        activate(arguments.activation, values, run);
+        continue;
+      }
+      // Short rows share the buffer, so that the loops over it are long ones.
+      const std::int64_t together = run_length / run;
+      for (std::int64_t token = first; token < first + count; token += together) {
+        const std::int64_t tokens = std::min(together, first + count - token);
+        for (std::int64_t n = 0; n < tokens; ++n) {
+          transform_run(x.data() + (token + n) * x.stride(0) + begin, run, values + n * run, modulation(token + n));
+        }
+        activate(arguments.activation, values, tokens * run);
         if (!arguments.residual.empty()) {
-          const T* residual = arguments.residual.data() + token * arguments.residual.stride(0) + begin;
-          for (std::int64_t c = 0; c < run; ++c) values[c] += static_cast<float>(residual[c]);
+          for (std::int64_t n = 0; n < tokens; ++n) {
+            const T* residual = arguments.residual.data() + (token + n) * arguments.residual.stride(0) + begin;
+            for (std::int64_t c = 0; c < run; ++c) values[n * run + c] += static_cast<float>(residual[c]);
+          }
         }
-        transform_run(
-            values, run, to, [](float value, std::int64_t) { return value; }, streams);
+        const auto same = [](float value, std::int64_t) { return value; };
+        T* to = y.data() + token * y.stride(0) + begin;
+        if (y.stride(0) == run) {
+          transform_run(values, tokens * run, to, same, streams);
+        } else {
+          for (std::int64_t n = 0; n < tokens; ++n) {
+            transform_run(values + n * run, run, to + n * y.stride(0), same, streams);
+          }
+        }
       }
     }
     if (streams) stream_fence();

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <span>
 
 #include "ltxmem/backend/cpu/elementwise.hpp"
 #include "ltxmem/backend/cpu/gemm.hpp"
@@ -133,13 +134,6 @@ struct OutputPosition {
 
   OutputPosition(std::int64_t index, const Extents<4>& extents)
       : t(index / (extents[1] * extents[2])), h(index / extents[2] % extents[1]), w(index % extents[2]) {}
-  void advance(const Extents<4>& extents) {
-    if (++w < extents[2]) return;
-    w = 0;
-    if (++h < extents[1]) return;
-    h = 0;
-    ++t;
-  }
 };
 
 /// Most runs of a patch are too short for a call of memcpy.
@@ -162,44 +156,60 @@ void gather_patches(TensorView<const T, 4> x, const ConvolutionGeometry& geometr
                          x.extent(axis), geometry.padding[axis]);
   };
   const bool neighbours = geometry.dilation[2] == 1 && x.stride(2) == channels;
+
+  // What a row of the kernel sees of a row of the output lies in one row of the input, or is zeros (null).
+  struct Run {
+    const T* row;
+    std::int64_t within;  // elements of the row of the kernel before it
+    std::int64_t size;
+  };
+  constexpr std::int64_t most_runs = 16;
+  Run runs[most_runs];
   for (std::int64_t column = begin; column < begin + count;) {
-    const std::int64_t kernel_row = column / line;
-    const std::int64_t within = column % line;
-    const std::int64_t size = std::min(line - within, begin + count - column);
-    const std::int64_t first_tap = within / channels;
-    const std::int64_t last_tap = (within + size - 1) / channels;
     T* to = patches + (column - begin);
-    // One row of the output after the other: what a row of the kernel sees of it lies in one row of the input.
+    std::int64_t next_column = column;
     for (std::int64_t done = 0; done < positions;) {
       const OutputPosition position(first + done, output);
       const std::int64_t row_end = std::min(position.w + positions - done, output[2]);
       done += row_end - position.w;
-      const std::int64_t t = source(0, position.t, kernel_row / geometry.kernel[1]);
-      const std::int64_t h = source(1, position.h, kernel_row % geometry.kernel[1]);
-      const T* from = t < 0 || h < 0 ? nullptr : x.data() + t * x.stride(0) + h * x.stride(1);
+      std::int64_t run_count = 0;
+      for (next_column = column; next_column < begin + count && run_count < most_runs; ++run_count) {
+        const std::int64_t kernel_row = next_column / line;
+        const std::int64_t within = next_column % line;
+        const std::int64_t t = source(0, position.t, kernel_row / geometry.kernel[1]);
+        const std::int64_t h = source(1, position.h, kernel_row % geometry.kernel[1]);
+        const T* row = t < 0 || h < 0 ? nullptr : x.data() + t * x.stride(0) + h * x.stride(1);
+        runs[run_count] = {row, within, std::min(line - within, begin + count - next_column)};
+        next_column += runs[run_count].size;
+      }
       for (std::int64_t w = position.w; w < row_end; ++w, to += count) {
         const std::int64_t at = w * geometry.stride[2] - geometry.pad_before[2];
-        if (from == nullptr) {
-          std::fill(to, to + size, T(0.0F));
-        } else if (neighbours && at + first_tap >= 0 && at + last_tap < x.extent(2)) {
-          copy_run(from + at * channels + within, size, to);
-        } else {
-          T* next = to;
-          for (std::int64_t tap = first_tap; tap <= last_tap; ++tap) {
-            const std::int64_t channel = tap == first_tap ? within % channels : 0;
-            const std::int64_t n = std::min(channels - channel, to + size - next);
-            const std::int64_t seen = source(2, w, tap);
-            if (seen < 0) {
-              std::fill(next, next + n, T(0.0F));
-            } else {
-              copy_run(from + seen * x.stride(2) + channel, n, next);
+        const bool inside = neighbours && at >= 0 && at + geometry.kernel[2] <= x.extent(2);
+        T* next = to;
+        for (const Run& run : std::span(runs, static_cast<std::size_t>(run_count))) {
+          if (run.row == nullptr) {
+            std::fill_n(next, run.size, T(0.0F));
+          } else if (inside) {
+            copy_run(run.row + at * channels + run.within, run.size, next);
+          } else {
+            for (std::int64_t i = 0; i < run.size;) {
+              const std::int64_t tap = (run.within + i) / channels;
+              const std::int64_t channel = (run.within + i) % channels;
+              const std::int64_t n = std::min(channels - channel, run.size - i);
+              const std::int64_t seen = source(2, w, tap);
+              if (seen < 0) {
+                std::fill_n(next + i, n, T(0.0F));
+              } else {
+                copy_run(run.row + seen * x.stride(2) + channel, n, next + i);
+              }
+              i += n;
             }
-            next += n;
           }
+          next += run.size;
         }
       }
     }
-    column += size;
+    column = next_column;
   }
 }
 
@@ -237,20 +247,27 @@ void multiply_patches(ThreadPool& pool, const Gemm& gemm, TensorView<const T, 4>
       for (std::int64_t i = 0; i < rows * width; ++i) own.sums[i] += own.part[i];
     }
     with_wide_vectors([&] {
-      float added_bias[panel_outputs];
-      if (!bias.empty()) widen(bias, begin, width, added_bias);
-      OutputPosition at(first, extents);
-      for (std::int64_t row = 0; row < rows; ++row, at.advance(extents)) {
-        float* values = own.sums + row * width;
-        for (std::int64_t i = 0; i < width; ++i) values[i] *= scale;
-        if (!bias.empty()) {
-          for (std::int64_t i = 0; i < width; ++i) values[i] += added_bias[i];
+      // Few outputs whose positions follow one another are one run: loops pay off on long runs only.
+      const bool follow = width == y.extent(3) && y.is_dense() && residual.is_dense();
+      const std::int64_t together = follow ? std::max<std::int64_t>(run_length / width, 1) : 1;
+      float added[run_length];
+      std::fill_n(added, width * together, -0.0F);  // the one addend that changes no bit
+      if (!bias.empty()) {
+        for (std::int64_t n = 0; n < together; ++n) widen(bias, begin, width, added + n * width);
+      }
+      for (std::int64_t row = 0; row < rows; row += together) {
+        const OutputPosition at(first + row, extents);
+        const std::int64_t run = std::min(together, rows - row) * width;
+        const auto finished = [&](float sum, std::int64_t i) { return sum * scale + added[i]; };
+        const float* sums = own.sums + row * width;
+        T* to = &y(at.t, at.h, at.w, begin);
+        if (residual.empty()) {
+          transform_run(sums, run, to, finished);
+        } else {
+          const T* from = &residual(at.t, at.h, at.w, begin);
+          transform_run(sums, run, to,
+                        [&](float sum, std::int64_t i) { return finished(sum, i) + static_cast<float>(from[i]); });
         }
-        if (!residual.empty()) {
-          const T* added = &residual(at.t, at.h, at.w, begin);
-          for (std::int64_t i = 0; i < width; ++i) values[i] += static_cast<float>(added[i]);
-        }
-        narrow(values, width, &y(at.t, at.h, at.w, begin));
       }
     });
   });
