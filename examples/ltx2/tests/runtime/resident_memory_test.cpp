@@ -135,7 +135,7 @@ TEST_CASE("A whole generate takes its plan beside the mapped files, and no more 
   const ScratchFolder folder;
   for (const std::vector<std::string>& placement :
        {std::vector<std::string>{"--scheme", "E1"}, {"--scheme", "E3", "--weights", "stream"}}) {
-    std::vector<std::string> words = TinyModels::get().generate(folder / "clip.y4m", placement, {}, "512");
+    std::vector<std::string> words = TinyModels::get().generate(folder / "clip.y4m", placement, {}, "640");
     words.insert(words.end(), {"--dtype", "f32", "--report", folder / "report.json"});
     const Ended run = run_ltx2(words);
     REQUIRE(run.code == 0);
