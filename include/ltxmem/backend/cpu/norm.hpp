@@ -25,12 +25,15 @@ namespace detail {
 
 inline constexpr std::int64_t most_norm_rows = 256;
 
-/// Rows that one work item takes: 128 KiB, which stay in a second-level cache from the first pass to the second, or
-/// fewer where threads would have nothing to do. Rows are independent, so this changes no bit.
+/// What a work item reads twice stays in a second-level cache from the first pass to the second.
+inline constexpr std::size_t norm_item_bytes = std::size_t{128} << 10;
+
+/// Rows that one work item takes: so many bytes, or fewer where threads would have nothing to do. Rows are independent,
+/// so this changes no bit.
 template <class T>
-std::int64_t norm_rows_per_item(const TensorView<T, 2>& x, const ThreadPool& pool) {
-  constexpr auto elements = static_cast<std::int64_t>((std::size_t{128} << 10) / sizeof(T));
-  const std::int64_t fitting = elements / std::max<std::int64_t>(x.extent(1), 1);
+std::int64_t norm_rows_per_item(const TensorView<T, 2>& x, const ThreadPool& pool,
+                                std::size_t bytes = norm_item_bytes) {
+  const std::int64_t fitting = static_cast<std::int64_t>(bytes / sizeof(T)) / std::max<std::int64_t>(x.extent(1), 1);
   return std::clamp<std::int64_t>(std::min(fitting, ceil_div(x.extent(0), pool.threads())), 1, most_norm_rows);
 }
 
@@ -81,7 +84,9 @@ void norm(ThreadPool& pool, TensorView<const T, 2> x, const NormArguments<T>& ar
   check_row_numbers("norm", "shift", arguments.shift);
   if (x.empty()) return;
   const std::int64_t channels = x.extent(1);
-  const std::int64_t item_rows = detail::norm_rows_per_item(x, pool);
+  // A residual comes from memory, whose order of reading the processor has to foresee: a long row is an item by itself.
+  const std::size_t item_bytes = arguments.residual.empty() ? detail::norm_item_bytes : std::size_t{8} << 10;
+  const std::int64_t item_rows = detail::norm_rows_per_item(x, pool, item_bytes);
   const bool streams = x.data() != y.data() && byte_count<T>(y.extents()) >= streamed_bytes;
 
   // A run of channels of all rows of an item, then the next one: what rows share is made ready once.
