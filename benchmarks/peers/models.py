@@ -5,6 +5,7 @@
 
     python3 -m venv venv && venv/bin/pip install torch numpy diffusers transformers safetensors
     venv/bin/python benchmarks/peers/models.py build/release/bin [--rounds 3] [--filter block] [--models FOLDER]
+        [--official FOLDER [--timesteps sample]]
 
 The folder of programs has ltx2 and ltxmem_benchmarks. For every row `ltx2 synth` writes the model from its description
 (benchmarks/ltx2/models, the block's from the reference data), in the type of the row; PyTorch loads it. What PyTorch
@@ -16,10 +17,16 @@ is measured in CPU time, more in wall time, and ratios are taken within a turn: 
 Memory is over the weights, with the result. Ours: the planned bytes, which are what was used. PyTorch's: how far a call
 raises the resident set, while the allocator keeps nothing that was freed. The models take 7 GB in the folder for
 temporary files, or stay in --models FOLDER for the next run.
+
+With --official FOLDER, a checkout of https://github.com/Lightricks/LTX-2, modules of the official code take turns too,
+in all rows but the text encoder's; they have to agree with diffusers first. They want einops, and torchaudio (pip
+install --no-deps). Their pipelines give the transformer a timestep a token, and it embeds every one: work that the
+blocks of a whole model share and our one block bears alone. --timesteps sample gives it one for all, as diffusers has.
 """
 
 import argparse
 import functools
+import importlib
 import json
 import os
 import pathlib
@@ -205,6 +212,7 @@ class Block:
 
     stage, model = "transformer", "real23"
     tile = 1024
+    timesteps = "token"  # the official code has one a token, or one a sample
 
     def __init__(self, tokens, dtype, schemes=("E1",)):
         self.dtype = dtype
@@ -234,7 +242,10 @@ class Block:
         for modality, count in (("video", tokens), ("audio", 126)):
             self.inputs[f"{modality}.timesteps"] = torch.full((1, count), sigma)
             self.inputs[f"{modality}.sigma"] = torch.full((1,), sigma)
-        typed = {name: value.to(TYPES[self.dtype]) for name, value in self.inputs.items()}
+        typed = {
+            name: value.to(TYPES[self.dtype]) if name.endswith((".latent", ".context")) else value
+            for name, value in self.inputs.items()
+        }
         step = torch.full((1,), sigma) * config["timestep_scale_multiplier"]
         self.arguments = {
             "hidden_states": typed["video.latent"],
@@ -243,14 +254,25 @@ class Block:
             "audio_encoder_hidden_states": typed["audio.context"],
             "timestep": step,
             "sigma": step,
-            "video_coords": self.inputs["video.positions"],
-            "audio_coords": self.inputs["audio.positions"],
+            "video_coords": typed["video.positions"],
+            "audio_coords": typed["audio.positions"],
             "use_cross_timestep": True,
             "return_dict": False,
         }
+        if self.timesteps == "sample":
+            typed |= {name: value[:, :1] for name, value in typed.items() if name.endswith(".timesteps")}
+        self.typed = typed
 
     def __call__(self):
         return self.module(**self.arguments)
+
+    def official(self, code, path):
+        module = code.transformer(path)
+        video, audio = (
+            code.Modality(**{name.removeprefix(kind): v for name, v in self.typed.items() if name.startswith(kind)})
+            for kind in ("video.", "audio.")
+        )
+        return lambda: module(video, audio, perturbations=None)
 
     def outputs(self, result):
         return dict(zip(("video.velocity", "audio.velocity"), result))
@@ -273,6 +295,10 @@ class VideoDecode:
 
     def __call__(self):
         return self.module(self.latent)
+
+    def official(self, code, path):
+        module, latent = code.video_decoder(path), self.inputs["latent"].to(TYPES[self.dtype])
+        return lambda: module(latent)
 
     def outputs(self, result):
         return {"frames": ((result[0].float() + 1) / 2).clamp(0, 1).permute(1, 2, 3, 0)}
@@ -316,6 +342,10 @@ class AudioDecode:
     def __call__(self):
         return self.module(self.latent)
 
+    def official(self, code, path):
+        module = code.audio_decoder(path)
+        return lambda: module(self.inputs["latent"])
+
     def outputs(self, result):
         return {"mel": result}
 
@@ -331,6 +361,10 @@ class Vocode:
 
     def __call__(self):
         return self.module(self.inputs["mel"])
+
+    def official(self, code, path):
+        module = code.vocoder(path)
+        return lambda: module(self.inputs["mel"])
 
     def outputs(self, result):
         return {"waveform": result}
@@ -380,21 +414,53 @@ def check(row, result, program, folder):
                 sys.exit(f"{row.work}, {row.dtype} {scheme}: ltx2 does not agree with PyTorch")
 
 
+def import_official(folder):
+    """official.py, over a checkout."""
+    source = folder / "packages/ltx-core/src"
+    if not source.is_dir():
+        sys.exit(f"{folder}: no packages/ltx-core/src, expected a checkout of https://github.com/Lightricks/LTX-2")
+    sys.path.append(str(source))
+    try:
+        return importlib.import_module("official")
+    except ImportError as error:
+        sys.exit(f"{error}: expected einops and torchaudio for the official code (see --help)")
+
+
+def check_official(row, result, expected):
+    """Ends the run where the official code's result differs from diffusers'."""
+    tolerance = getattr(row, "tolerances", TOLERANCES)[row.dtype]
+    expected = row.outputs(expected)
+    for name, value in row.outputs(result).items():
+        difference = ((value - expected[name]).abs().max() / expected[name].abs().max()).item()
+        compared = f"{row.work}, {row.dtype}: {name} of the official code is {difference:.1e} from diffusers'"
+        if not difference <= tolerance:  # nor if it is not a number
+            sys.exit(f"{compared}, expected at most {tolerance} of the largest value")
+        print(compared, file=sys.stderr)
+
+
 def mebibytes(count):
     return f"{count / 2**20:.0f} MiB"
 
 
-def run_row(row, arguments, folder, available):
+def run_row(row, arguments, folder, available, code):
     program, binary = arguments.programs / "ltx2", arguments.programs / "ltxmem_benchmarks"
-    row.load(synthesise(program, row.model, row.dtype, folder))
-    check(row, row(), program, folder)
-    theirs_bytes = peak_bytes(row)
+    path = synthesise(program, row.model, row.dtype, folder)
+    row.load(path)
+    expected = row()
+    check(row, expected, program, folder)
+    peers = {"PyTorch": row}
+    if code and hasattr(row, "official"):
+        peers["official"] = row.official(code, path)
+        check_official(row, peers["official"](), expected)
+    del expected
+    theirs_bytes = {peer: peak_bytes(call) for peer, call in peers.items()}
     environment = dict(os.environ, LTXMEM_BENCHMARK_MODELS=str(folder))
     limit = limit_of("GFLOP/s", row.dtype, available)
     for threads in arguments.threads:
         torch.set_num_threads(threads)
         ours = {scheme: [] for scheme in row.benchmarks}
-        ours_bytes, theirs, limits = {}, [], []
+        theirs = {"PyTorch": [], "official": []}
+        ours_bytes, limits = {}, []
         for _ in range(arguments.rounds):
             for scheme, name in row.benchmarks.items():
                 name = name.format(threads) + "/iterations:1/process_time/real_time"
@@ -402,7 +468,8 @@ def run_row(row, arguments, folder, available):
                 ours[scheme].append(rate)
                 ours_bytes[scheme] = run["peak_bytes"] + run["pinned_bytes"]
                 operations = run["flop/s"] * run["real_time"] / 1e12  # real_time is in ms
-            theirs.append(operations / time_calls(row, threads, repetitions=1)[0])
+            for peer, call in peers.items():
+                theirs[peer].append(operations / time_calls(call, threads, repetitions=1)[0])
             if limit:
                 limits.append(measure_limit(binary, limit, threads))
         first = next(iter(ours))
@@ -410,13 +477,18 @@ def run_row(row, arguments, folder, available):
             work = f"{row.work}, {scheme}" if scheme else row.work
             if scheme != first:
                 work += f", {ratios(rates, ours[first])} of {first}"
-            print(
-                f"| {work} | {row.dtype} | {threads} | {best(rates, 'GFLOP/s')} | {best(theirs, 'GFLOP/s')} "
-                f"| {ratios(rates, theirs)} | {best(limits, 'GFLOP/s')} | {ratios(rates, limits)} "
-                f"| {mebibytes(ours_bytes[scheme])} | {mebibytes(theirs_bytes)} "
-                f"| {ours_bytes[scheme] / theirs_bytes:.2f} |",
-                flush=True,
+            line = (
+                f"| {work} | {row.dtype} | {threads} | {best(rates, 'GFLOP/s')} | {best(theirs['PyTorch'], 'GFLOP/s')} "
+                f"| {ratios(rates, theirs['PyTorch'])} | {best(limits, 'GFLOP/s')} | {ratios(rates, limits)} "
+                f"| {mebibytes(ours_bytes[scheme])} | {mebibytes(theirs_bytes['PyTorch'])} "
+                f"| {ours_bytes[scheme] / theirs_bytes['PyTorch']:.2f} |"
             )
+            if code:
+                line += (
+                    f" {best(theirs['official'], 'GFLOP/s')} | {ratios(rates, theirs['official'])} "
+                    f"| {mebibytes(theirs_bytes['official']) if 'official' in peers else ''} |"
+                )
+            print(line, flush=True)
 
 
 def main():
@@ -426,11 +498,16 @@ def main():
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--filter", default="", help="part of 'WORK, TYPE' of the rows to run")
     parser.add_argument("--models", type=pathlib.Path, help="folder that keeps the models for the next run")
+    parser.add_argument("--official", type=pathlib.Path, help="checkout of https://github.com/Lightricks/LTX-2")
+    timesteps = "what the official block has one timestep for (default: token)"
+    parser.add_argument("--timesteps", choices=("token", "sample"), default="token", help=timesteps)
     arguments = parser.parse_args()
     for name in ("ltx2", "ltxmem_benchmarks"):
         if not (arguments.programs / name).is_file():
             sys.exit(f"{arguments.programs}: no {name}, expected a folder with ltx2 and ltxmem_benchmarks")
     available = available_limits(arguments.programs / "ltxmem_benchmarks")
+    code = import_official(arguments.official) if arguments.official else None
+    Block.timesteps = arguments.timesteps
 
     rows = [
         VideoDecode("f32"),
@@ -448,14 +525,15 @@ def main():
     print(f"PyTorch {torch.__version__}; {arguments.rounds} turns; best of both, ratios: median (lowest-highest)\n")
     print(
         "| work | type | threads | ltxmem | PyTorch | ltxmem / PyTorch | limit | ltxmem / limit "
-        "| memory | PyTorch's memory | ratio |\n|---|---|---|---|---|---|---|---|---|---|---|"
+        "| memory | PyTorch's memory | ratio |" + " official | ltxmem / official | official's memory |" * bool(code)
     )
+    print("|---" * (14 if code else 11) + "|")
     with tempfile.TemporaryDirectory() as scratch, torch.inference_mode():
         folder = (arguments.models or pathlib.Path(scratch)).resolve()
         folder.mkdir(exist_ok=True)
         for row in rows:
             if arguments.filter in f"{row.work}, {row.dtype}":
-                run_row(row, arguments, folder, available)
+                run_row(row, arguments, folder, available, code)
                 row.module = None
 
 
