@@ -5,7 +5,7 @@
 
     python3 -m venv venv && venv/bin/pip install torch numpy diffusers transformers safetensors
     venv/bin/python benchmarks/peers/models.py build/release/bin [--rounds 3] [--filter block] [--models FOLDER]
-        [--official FOLDER [--timesteps sample]]
+        [--official FOLDER [--timesteps token]]
 
 The folder of programs has ltx2 and ltxmem_benchmarks. For every row `ltx2 synth` writes the model from its description
 (benchmarks/ltx2/models, the block's from the reference data), in the type of the row; PyTorch loads it. What PyTorch
@@ -20,8 +20,8 @@ temporary files, or stay in --models FOLDER for the next run.
 
 With --official FOLDER, a checkout of https://github.com/Lightricks/LTX-2, modules of the official code take turns too,
 in all rows but the text encoder's; they have to agree with diffusers first. They want einops, and torchaudio (pip
-install --no-deps). Their pipelines give the transformer a timestep a token, and it embeds every one: work that the
-blocks of a whole model share and our one block bears alone. --timesteps sample gives it one for all, as diffusers has.
+install --no-deps). The block gets one timestep for all tokens, as diffusers does; official pipelines have one a token
+(--timesteps token), and the model embeds every one: work that the blocks of a whole model share.
 """
 
 import argparse
@@ -212,7 +212,7 @@ class Block:
 
     stage, model = "transformer", "real23"
     tile = 1024
-    timesteps = "token"  # the official code has one a token, or one a sample
+    timesteps = "sample"  # what the official code has one for
 
     def __init__(self, tokens, dtype, schemes=("E1",)):
         self.dtype = dtype
@@ -499,8 +499,8 @@ def main():
     parser.add_argument("--filter", default="", help="part of 'WORK, TYPE' of the rows to run")
     parser.add_argument("--models", type=pathlib.Path, help="folder that keeps the models for the next run")
     parser.add_argument("--official", type=pathlib.Path, help="checkout of https://github.com/Lightricks/LTX-2")
-    timesteps = "what the official block has one timestep for (default: token)"
-    parser.add_argument("--timesteps", choices=("token", "sample"), default="token", help=timesteps)
+    timesteps = "what the official block has one timestep for (default: sample)"
+    parser.add_argument("--timesteps", choices=("sample", "token"), default="sample", help=timesteps)
     arguments = parser.parse_args()
     for name in ("ltx2", "ltxmem_benchmarks"):
         if not (arguments.programs / name).is_file():

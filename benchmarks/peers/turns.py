@@ -87,20 +87,27 @@ def best(rates, unit):
 def peak_bytes(call):
     """Bytes by which a call raises the resident set at its largest, its result included.
 
-    Meanwhile the allocator maps everything from 64 KiB on by itself, so that what was freed before counts as free.
+    Meanwhile the allocator maps everything from 64 KiB on by itself, so that what was freed before counts as free; and
+    what is free in its heap is held, since it would be used before anything is mapped and be kept when freed again.
     """
-    mallopt = ctypes.CDLL(None).mallopt
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype, libc.sbrk.restype, libc.free.argtypes = ctypes.c_void_p, ctypes.c_void_p, [ctypes.c_void_p]
     trim_threshold, mmap_threshold = -1, -3
-    mallopt(mmap_threshold, 1 << 16)
-    ctypes.CDLL(None).malloc_trim(0)
+    libc.mallopt(mmap_threshold, 1 << 16)
+    libc.malloc_trim(0)
+    held, end = [], libc.sbrk(0)
+    while libc.sbrk(0) == end and len(held) < 1 << 16:
+        held.append(libc.malloc((1 << 16) - 64))
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")  # the peak begins anew
     before = _resident("VmRSS")
     result = call()
     peak = _resident("VmHWM")
     del result
-    mallopt(mmap_threshold, 1 << 25)  # where the allocator's own adaptation ends
-    mallopt(trim_threshold, 1 << 26)
+    for block in held:
+        libc.free(block)
+    libc.mallopt(mmap_threshold, 1 << 25)  # where the allocator's own adaptation ends
+    libc.mallopt(trim_threshold, 1 << 26)
     return max(0, peak - before)
 
 
