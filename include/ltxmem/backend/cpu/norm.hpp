@@ -84,15 +84,13 @@ void norm(ThreadPool& pool, TensorView<const T, 2> x, const NormArguments<T>& ar
   check_row_numbers("norm", "shift", arguments.shift);
   if (x.empty()) return;
   const std::int64_t channels = x.extent(1);
-  // A residual comes from memory, whose order of reading the processor has to foresee: a long row is an item by itself.
-  const std::size_t item_bytes = arguments.residual.empty() ? detail::norm_item_bytes : std::size_t{8} << 10;
-  const std::int64_t item_rows = detail::norm_rows_per_item(x, pool, item_bytes);
+  const std::int64_t item_rows = detail::norm_rows_per_item(x, pool);
+  // A residual comes from memory, whose order of reading the processor has to foresee: long rows go one after another.
+  const std::int64_t group_rows = arguments.residual.empty() ? item_rows : detail::norm_rows_per_item(x, pool, 8 << 10);
   const bool streams = x.data() != y.data() && byte_count<T>(y.extents()) >= streamed_bytes;
 
-  // A run of channels of all rows of an item, then the next one: what rows share is made ready once.
-  auto work = [&](std::int64_t item) {
-    const std::int64_t first = item * item_rows;
-    const std::int64_t count = std::min(item_rows, x.extent(0) - first);
+  // A run of channels of all rows of a group, then the next one: what rows share is made ready once.
+  auto work = [&](std::int64_t first, std::int64_t count) {
     detail::RowStatistics statistics[detail::most_norm_rows];
     alignas(64) float weight[run_length];
     alignas(64) float scaled[run_length];
@@ -157,8 +155,12 @@ void norm(ThreadPool& pool, TensorView<const T, 2> x, const NormArguments<T>& ar
     }
     if (streams) stream_fence();
   };
-  pool.parallel_for(ceil_div(x.extent(0), item_rows),
-                    [&](std::int64_t item, int) { with_wide_vectors([&] { work(item); }); });
+  pool.parallel_for(ceil_div(x.extent(0), item_rows), [&](std::int64_t item, int) {
+    const std::int64_t end = std::min((item + 1) * item_rows, x.extent(0));
+    for (std::int64_t first = item * item_rows; first < end; first += group_rows) {
+      with_wide_vectors([&] { work(first, std::min(group_rows, end - first)); });
+    }
+  });
 }
 
 }  // namespace ltxmem::cpu
