@@ -24,6 +24,9 @@ namespace ltxmem::cpu {
 
 inline constexpr std::int64_t run_length = 512;
 
+/// The one addend that changes no bit.
+inline constexpr float no_addend = -0.0F;
+
 template <class T>
 void widen(const T* from, std::int64_t count, float* to) {
   if constexpr (std::is_same_v<T, bfloat16>) {
@@ -153,7 +156,7 @@ float row_sum(const T* row, std::int64_t count, Term term) {
       for (std::int64_t lane = 0; lane < lanes; ++lane) sums[lane] += term(static_cast<float>(row[i + lane]));
     }
     for (std::int64_t lane = 0; i < end; ++lane, ++i) sums[lane] += term(static_cast<float>(row[i]));
-    const auto fold = [&]<std::int64_t width>() {
+    const auto fold = [&]<std::int64_t width>() {  // of a width known to the compiler, in registers
       for (std::int64_t lane = 0; lane < width; ++lane) sums[lane] += sums[lane + width];
     };
     fold.template operator()<8>();

@@ -89,78 +89,80 @@ void norm(ThreadPool& pool, TensorView<const T, 2> x, const NormArguments<T>& ar
   const std::int64_t group_rows = arguments.residual.empty() ? item_rows : detail::norm_rows_per_item(x, pool, 8 << 10);
   const bool streams = x.data() != y.data() && byte_count<T>(y.extents()) >= streamed_bytes;
 
-  // A run of channels of all rows of a group, then the next one: what rows share is made ready once.
-  auto work = [&](std::int64_t first, std::int64_t count) {
+  auto work = [&](std::int64_t item) {
     detail::RowStatistics statistics[detail::most_norm_rows];
     alignas(64) float weight[run_length];
     alignas(64) float scaled[run_length];
     alignas(64) float no_shift[run_length];
     alignas(64) float values[run_length];
-    for (std::int64_t n = 0; n < count; ++n) {
-      const T* row = x.data() + (first + n) * x.stride(0);
-      statistics[n] = detail::row_statistics(arguments.kind, row, channels, arguments.eps);
-    }
-    std::fill_n(no_shift, run_length, -0.0F);  // the one addend that changes no bit
-    for (std::int64_t begin = 0; begin < channels; begin += run_length) {
-      const std::int64_t run = std::min(run_length, channels - begin);
-      std::fill_n(weight, run, 1.0F);
-      if (!arguments.weight.empty()) {
-        widen(arguments.weight, begin, run, weight);
-        for (std::int64_t c = 0; c < run; ++c) weight[c] += arguments.weight_offset;
+    std::fill_n(no_shift, run_length, no_addend);
+    // A run of channels of all rows of a group, then the next one: what rows share is made ready once.
+    const auto norm_group = [&](std::int64_t first, std::int64_t count) {
+      for (std::int64_t n = 0; n < count; ++n) {
+        const T* row = x.data() + (first + n) * x.stride(0);
+        statistics[n] = detail::row_statistics(arguments.kind, row, channels, arguments.eps);
       }
-      const float* gain = weight;
-      const float* shift = no_shift;
-      const float* scale = nullptr;
-      const auto modulation = [&](std::int64_t token) {
-        if (!arguments.scale.empty() && detail::is_next(detail::token_row(arguments.scale, token) + begin, scale)) {
-          for (std::int64_t c = 0; c < run; ++c) scaled[c] = weight[c] * (1.0F + scale[c]);
-          gain = scaled;
+      for (std::int64_t begin = 0; begin < channels; begin += run_length) {
+        const std::int64_t run = std::min(run_length, channels - begin);
+        std::fill_n(weight, run, 1.0F);
+        if (!arguments.weight.empty()) {
+          widen(arguments.weight, begin, run, weight);
+          for (std::int64_t c = 0; c < run; ++c) weight[c] += arguments.weight_offset;
         }
-        if (!arguments.shift.empty()) shift = detail::token_row(arguments.shift, token) + begin;
-        return [=, of_row = statistics[token - first]](float value, std::int64_t c) {
-          return (value - of_row.mean) * of_row.factor * gain[c] + shift[c];
+        const float* gain = weight;
+        const float* shift = no_shift;
+        const float* scale = nullptr;
+        const auto modulation = [&](std::int64_t token) {
+          if (!arguments.scale.empty() && detail::is_next(detail::token_row(arguments.scale, token) + begin, scale)) {
+            for (std::int64_t c = 0; c < run; ++c) scaled[c] = weight[c] * (1.0F + scale[c]);
+            gain = scaled;
+          }
+          if (!arguments.shift.empty()) shift = detail::token_row(arguments.shift, token) + begin;
+          return [=, of_row = statistics[token - first]](float value, std::int64_t c) {
+            return (value - of_row.mean) * of_row.factor * gain[c] + shift[c];
+          };
         };
-      };
-      if (arguments.activation == Activation::none && arguments.residual.empty()) {
-        for (std::int64_t token = first; token < first + count; ++token) {
-          transform_run(x.data() + token * x.stride(0) + begin, run, y.data() + token * y.stride(0) + begin,
-                        modulation(token), streams);
+        if (arguments.activation == Activation::none && arguments.residual.empty()) {
+          for (std::int64_t token = first; token < first + count; ++token) {
+            transform_run(x.data() + token * x.stride(0) + begin, run, y.data() + token * y.stride(0) + begin,
+                          modulation(token), streams);
+          }
+          continue;
         }
-        continue;
-      }
-      // Short rows share the buffer, so that the loops over it are long ones.
-      const std::int64_t together = run_length / run;
-      for (std::int64_t token = first; token < first + count; token += together) {
-        const std::int64_t tokens = std::min(together, first + count - token);
-        for (std::int64_t n = 0; n < tokens; ++n) {
-          transform_run(x.data() + (token + n) * x.stride(0) + begin, run, values + n * run, modulation(token + n));
-        }
-        activate(arguments.activation, values, tokens * run);
-        if (!arguments.residual.empty()) {
+        // Short rows share the buffer, so that the loops over it are long ones.
+        const std::int64_t together = run_length / run;
+        for (std::int64_t token = first; token < first + count; token += together) {
+          const std::int64_t tokens = std::min(together, first + count - token);
           for (std::int64_t n = 0; n < tokens; ++n) {
-            const T* residual = arguments.residual.data() + (token + n) * arguments.residual.stride(0) + begin;
-            for (std::int64_t c = 0; c < run; ++c) values[n * run + c] += static_cast<float>(residual[c]);
+            transform_run(x.data() + (token + n) * x.stride(0) + begin, run, values + n * run, modulation(token + n));
+          }
+          activate(arguments.activation, values, tokens * run);
+          if (!arguments.residual.empty()) {
+            for (std::int64_t n = 0; n < tokens; ++n) {
+              const T* residual = arguments.residual.data() + (token + n) * arguments.residual.stride(0) + begin;
+              for (std::int64_t c = 0; c < run; ++c) values[n * run + c] += static_cast<float>(residual[c]);
+            }
+          }
+          const auto same = [](float value, std::int64_t) { return value; };
+          T* to = y.data() + token * y.stride(0) + begin;
+          if (y.stride(0) == run) {
+            transform_run(values, tokens * run, to, same, streams);
+          } else {
+            for (std::int64_t n = 0; n < tokens; ++n) {
+              transform_run(values + n * run, run, to + n * y.stride(0), same, streams);
+            }
           }
         }
-        const auto same = [](float value, std::int64_t) { return value; };
-        T* to = y.data() + token * y.stride(0) + begin;
-        if (y.stride(0) == run) {
-          transform_run(values, tokens * run, to, same, streams);
-        } else {
-          for (std::int64_t n = 0; n < tokens; ++n) {
-            transform_run(values + n * run, run, to + n * y.stride(0), same, streams);
-          }
-        }
       }
+    };
+    const std::int64_t end = std::min((item + 1) * item_rows, x.extent(0));
+    for (std::int64_t first = item * item_rows; first < end; first += group_rows) {
+      norm_group(first, std::min(group_rows, end - first));
     }
     if (streams) stream_fence();
   };
-  pool.parallel_for(ceil_div(x.extent(0), item_rows), [&](std::int64_t item, int) {
-    const std::int64_t end = std::min((item + 1) * item_rows, x.extent(0));
-    for (std::int64_t first = item * item_rows; first < end; first += group_rows) {
-      with_wide_vectors([&] { work(first, std::min(group_rows, end - first)); });
-    }
-  });
+  pool.parallel_for(ceil_div(x.extent(0), item_rows),
+                    [&](std::int64_t item, int) { with_wide_vectors([&] { work(item); }); });
 }
 
 }  // namespace ltxmem::cpu

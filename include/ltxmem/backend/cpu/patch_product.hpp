@@ -163,6 +163,20 @@ void gather_patches(TensorView<const T, 4> x, const ConvolutionGeometry& geometr
     std::int64_t within;  // elements of the row of the kernel before it
     std::int64_t size;
   };
+  const auto copy_taps = [&](const Run& run, std::int64_t w, T* to) {
+    for (std::int64_t i = 0; i < run.size;) {
+      const std::int64_t tap = (run.within + i) / channels;
+      const std::int64_t channel = (run.within + i) % channels;
+      const std::int64_t n = std::min(channels - channel, run.size - i);
+      const std::int64_t seen = source(2, w, tap);
+      if (seen < 0) {
+        std::fill_n(to + i, n, T(0.0F));
+      } else {
+        copy_run(run.row + seen * x.stride(2) + channel, n, to + i);
+      }
+      i += n;
+    }
+  };
   constexpr std::int64_t most_runs = 16;
   Run runs[most_runs];
   for (std::int64_t column = begin; column < begin + count;) {
@@ -192,18 +206,7 @@ void gather_patches(TensorView<const T, 4> x, const ConvolutionGeometry& geometr
           } else if (inside) {
             copy_run(run.row + at * channels + run.within, run.size, next);
           } else {
-            for (std::int64_t i = 0; i < run.size;) {
-              const std::int64_t tap = (run.within + i) / channels;
-              const std::int64_t channel = (run.within + i) % channels;
-              const std::int64_t n = std::min(channels - channel, run.size - i);
-              const std::int64_t seen = source(2, w, tap);
-              if (seen < 0) {
-                std::fill_n(next + i, n, T(0.0F));
-              } else {
-                copy_run(run.row + seen * x.stride(2) + channel, n, next + i);
-              }
-              i += n;
-            }
+            copy_taps(run, w, next);
           }
           next += run.size;
         }
@@ -251,7 +254,7 @@ void multiply_patches(ThreadPool& pool, const Gemm& gemm, TensorView<const T, 4>
       const bool follow = width == y.extent(3) && y.is_dense() && residual.is_dense();
       const std::int64_t together = follow ? std::max<std::int64_t>(run_length / width, 1) : 1;
       float added[run_length];
-      std::fill_n(added, width * together, -0.0F);  // the one addend that changes no bit
+      std::fill_n(added, width * together, no_addend);
       if (!bias.empty()) {
         for (std::int64_t n = 0; n < together; ++n) widen(bias, begin, width, added + n * width);
       }
