@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Time and memory of the feed-forward network of LTX-2 against the size of its chunks, ours and PyTorch's by turns.
 
-    python3 -m venv venv && venv/bin/pip install torch numpy
+    python3 -m venv venv && venv/bin/pip install torch numpy matplotlib
     venv/bin/python benchmarks/peers/chunks.py build/release/bin/ltxmem_benchmarks > chunks.json
-    benchmarks/plot.py chunks.json docs/chunks.svg
+    venv/bin/python benchmarks/plot.py chunks.json docs/chunks.svg
 
 PyTorch runs eagerly, chunk after chunk, and writes each into its place in the result, as ours does. Memory is neither
 operands nor result: the workspace of ours, and how far PyTorch's call raises the resident set while its allocator keeps
